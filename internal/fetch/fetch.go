@@ -1,0 +1,135 @@
+// Package fetch takes mail out of mailboxes and hands attachments on, exactly
+// once: tasks, rules, the ledger, extraction and the hand-over.
+//
+// A message's files are staged and synced first, then promised in the ledger,
+// then renamed into place; only then is the mailbox touched. A crash between any
+// two of these steps is repaired by the next run, without loss and without a
+// second copy. The package speaks no protocol: it reads from a [Source].
+package fetch
+
+import (
+	"context"
+	"time"
+)
+
+// Task is a scheduled fetch (product C1–C6, thin).
+type Task struct {
+	Name      string
+	Account   string
+	Folder    string        // as the server names it; INBOX by default
+	Directory string        // absolute; where files go
+	Every     time.Duration // 0: manual only
+	Start     Start
+	Unread    bool   // only messages without \Seen
+	Inline    bool   // also parts with Content-Disposition: inline
+	After     After  // what happens to the message
+	MoveTo    string // for AfterMove
+	Disabled  bool
+	Created   time.Time // set by the store when the task is first put
+}
+
+// Start says which messages the first run looks at.
+type Start string
+
+// The starts.
+const (
+	StartNew Start = "new" // those that arrived after the task was made
+	StartAll Start = "all" // whatever is in the folder
+)
+
+// After is the mailbox action once the hand-over is durable.
+type After string
+
+// The actions.
+const (
+	AfterNothing After = "nothing"
+	AfterRead    After = "read"
+	AfterMove    After = "move"
+	AfterDelete  After = "delete"
+)
+
+// EntryState is how far one message came; docs/way-of-a-message.md draws the edges.
+type EntryState string
+
+// The states. A run resumes an entry from the state it finds.
+const (
+	Staged      EntryState = "staged"   // files lie synced under temporary names, final names are promised
+	Saved       EntryState = "saved"    // every file has its final name
+	Done        EntryState = "done"     // the mailbox action is made too
+	NoMatch     EntryState = "no_match" // nothing to take; never looked at again
+	EntryFailed EntryState = "failed"   // will be tried again
+	Parked      EntryState = "parked"   // tried too often; waits for a person
+)
+
+// Key is a message's place in a mailbox (RFC 9051 §2.3.1.1). UIDValidity is part
+// of it: a new one makes new keys.
+type Key struct {
+	Task        string
+	Folder      string
+	UIDValidity uint32
+	UID         uint32
+}
+
+// Entry is one line of the ledger.
+type Entry struct {
+	Key
+	MessageID string // second guard; may be empty
+	Digest    string // SHA-256 of the whole message, hex; with MessageID guards against a UIDVALIDITY change
+	State     EntryState
+	Files     []File // in the order of the parts; the manifest is the last
+	Attempts  int
+	Reason    string
+	Run       string
+	Updated   time.Time
+}
+
+// File is one handed-over file.
+type File struct {
+	Name        string `json:"name"`     // final name in Task.Directory, no separators
+	Staging     string `json:"-"`        // temporary name in the same directory
+	Original    string `json:"original"` // as the message called it
+	ContentType string `json:"content_type"`
+	Size        int64  `json:"size"`
+	SHA256      string `json:"sha256"` // hex
+}
+
+// Run is the history of one run.
+type Run struct {
+	ID      string    `json:"id"`
+	Task    string    `json:"task"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Looked  int       `json:"looked"` // messages considered
+	Saved   int       `json:"saved"`  // messages handed over
+	Files   int       `json:"files"`  // files handed over, manifests not counted
+	Failed  int       `json:"failed"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// Ledger is the durable memory of tasks. Missing is fault.NotFound, a lost race
+// fault.Conflict. A write that returned nil survives a power cut.
+type Ledger interface {
+	Tasks(ctx context.Context) ([]Task, error)
+	Task(ctx context.Context, name string) (Task, error)
+	PutTask(ctx context.Context, t Task) error // insert or replace; Created is kept
+	DeleteTask(ctx context.Context, name string) error
+
+	// LockTask gives holder the sole right to run the task until the given time;
+	// Conflict while another has it. The same holder may lock again to extend.
+	LockTask(ctx context.Context, task, holder string, now, until time.Time) error
+	UnlockTask(ctx context.Context, task, holder string) error
+
+	// Known returns the state of every ledger entry under (task, folder, uidvalidity).
+	Known(ctx context.Context, task, folder string, uidValidity uint32) (map[uint32]EntryState, error)
+	// Unfinished returns the task's entries in Staged, Saved or EntryFailed, whatever their UIDVALIDITY.
+	Unfinished(ctx context.Context, task string) ([]Entry, error)
+	Entry(ctx context.Context, k Key) (Entry, error)
+	// Twin finds a Saved or Done entry of the task and folder under another UIDVALIDITY
+	// with the same message id and digest; NotFound when there is none.
+	Twin(ctx context.Context, k Key, messageID, digest string) (Entry, error)
+	PutEntries(ctx context.Context, e ...Entry) error                     // insert or replace, all or none
+	Entries(ctx context.Context, task string, limit int) ([]Entry, error) // newest first
+
+	PutRun(ctx context.Context, r Run) error                         // insert or replace
+	Runs(ctx context.Context, task string, limit int) ([]Run, error) // newest first
+}

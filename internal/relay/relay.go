@@ -1,0 +1,110 @@
+// Package relay is the durable queue of outgoing mail: accept, pace, deliver,
+// give up. A message is accepted only when the store has committed it; from then
+// on it is delivered, or fails visibly and is kept.
+//
+// It does not listen (door does), does not know how tokens come to be (it asks a
+// [Sender], which asks), and never looks into a message beyond its headers.
+package relay
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"postern/internal/mail"
+)
+
+// State of a message in the queue; docs/way-of-a-message.md draws the edges.
+type State string
+
+// The states.
+const (
+	Queued     State = "queued"     // waits until NotBefore
+	Delivering State = "delivering" // leased to a holder
+	Delivered  State = "delivered"  // every recipient has an upstream 250; the body is gone
+	Failed     State = "failed"     // at least one recipient failed for good; the body is kept
+)
+
+// RecipientState is per recipient.
+type RecipientState string
+
+// The recipient states.
+const (
+	Waiting  RecipientState = "waiting"
+	Accepted RecipientState = "accepted" // upstream took it: 250 after DATA
+	Refused  RecipientState = "refused"  // for good
+)
+
+// Recipient is one envelope recipient and what became of it.
+type Recipient struct {
+	Address mail.Address   `json:"address"`
+	State   RecipientState `json:"state"`
+	Reply   string         `json:"reply,omitempty"` // the server's words
+}
+
+// Message is one accepted submission.
+type Message struct {
+	ID         string       `json:"id"`
+	Account    string       `json:"account"`
+	Device     string       `json:"device"`
+	From       mail.Address `json:"from"`
+	Recipients []Recipient  `json:"recipients"`
+	EightBit   bool         `json:"eight_bit,omitempty"`
+	UTF8       bool         `json:"utf8,omitempty"`
+	MessageID  string       `json:"message_id"` // with angle brackets
+	Subject    string       `json:"subject,omitempty"`
+	Size       int64        `json:"size"` // octets of the stored body
+
+	State     State     `json:"state"`
+	Attempts  int       `json:"attempts"`         // tries that reached Finish
+	Reason    string    `json:"reason,omitempty"` // why it waits or failed, the server's words included
+	Kind      string    `json:"kind,omitempty"`   // fault kind of the last failure
+	Accepted  time.Time `json:"accepted"`
+	NotBefore time.Time `json:"not_before,omitzero"` // queued: the next try
+	Done      time.Time `json:"done,omitzero"`       // delivered or failed
+}
+
+// Filter narrows a listing. Zero fields match everything.
+type Filter struct {
+	Account string
+	Device  string
+	State   State
+	After   string // messages with ID > After, for paging
+	Limit   int    // 0 means 100
+}
+
+// Store is the durable side of the queue. Implementations are safe for
+// concurrent use by several processes. Missing is fault.NotFound, a lost lease
+// fault.Conflict, a full disk or a read-only database fault.Temporary.
+type Store interface {
+	// PutMessage commits m with State Queued and its body and sets m.Size. When it
+	// returns nil, both survive a power cut; when it fails, nothing is left that
+	// anybody would deliver. The body is read once and never held whole in memory.
+	PutMessage(ctx context.Context, m *Message, body io.Reader) error
+	// ClaimMessages leases due messages (Queued, NotBefore <= now) to holder until
+	// the given time, oldest NotBefore first, at most limit in all and never more than
+	// perAccount in flight per account, whoever holds them. Accounts in skip
+	// are passed over.
+	ClaimMessages(ctx context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) ([]Message, error)
+	// ExtendLeases keeps holder's leases alive.
+	ExtendLeases(ctx context.Context, holder string, until time.Time) error
+	// ExpireLeases returns messages whose lease ended before now to Queued and says how many.
+	ExpireLeases(ctx context.Context, now time.Time) (int, error)
+	// ReleaseLeases returns all of holder's messages to Queued at once.
+	ReleaseLeases(ctx context.Context, holder string) error
+	// FinishMessage writes m's State, Recipients, Attempts, Reason, Kind, NotBefore and
+	// Done and ends the lease. Delivered drops the body. Conflict when holder has
+	// no lease on it any more; nothing is written then.
+	FinishMessage(ctx context.Context, holder string, m Message) error
+
+	Body(ctx context.Context, id string) (io.ReadCloser, error)
+	Message(ctx context.Context, id string) (Message, error)
+	Messages(ctx context.Context, f Filter) ([]Message, error) // oldest first
+	Counts(ctx context.Context) (map[State]int, error)
+	// RequeueMessage makes a queued or failed message due at once; its waiting
+	// recipients stay, refused ones wait again. Conflict while it is being delivered.
+	RequeueMessage(ctx context.Context, id string, now time.Time) error
+	DeleteMessage(ctx context.Context, id string) error // Conflict while being delivered
+	// RequeueAccount makes all queued messages of an account due at once.
+	RequeueAccount(ctx context.Context, account string, now time.Time) error
+}
