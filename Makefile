@@ -1,0 +1,37 @@
+# Postern. `make help` lists what there is.
+SHELL := /bin/bash
+GO ?= go
+TOOLS := $(CURDIR)/bin/tools
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fuzz build clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: ## Watch the main job: Microsoft and Postern in one process, mail sent and fetched
+	$(GO) run ./cmd/postern demo --once
+
+test: ## Run every test against real servers (installs what is missing with apt)
+	scripts/test
+
+check: ## Format, vet, lint, import rules, race detector, known vulnerabilities
+	@test -z "$$(gofmt -l cmd internal *.go | tee /dev/stderr)" || { echo "run: gofmt -w ."; exit 1; }
+	$(GO) vet ./...
+	scripts/lint
+	CGO_ENABLED=1 scripts/test -race -short ./...
+
+bench: ## Measure side by side with a real peer: make bench NAME=start
+	@test -n "$(NAME)" || { echo "make bench NAME=…; there are: $$(ls bench | sed -n 's/\.go$$//p' | grep -v common | xargs)"; exit 2; }
+	scripts/bench $(NAME)
+
+fuzz: ## Run every fuzz target for FUZZTIME (10s) each
+	scripts/fuzz $(or $(FUZZTIME),10s)
+
+build: ## Build bin/postern, one static file
+	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/postern ./cmd/postern
+
+clean: ## Remove what was built
+	rm -rf bin bench/results

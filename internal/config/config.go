@@ -1,0 +1,182 @@
+// Package config reads what Postern must know before it can open its database:
+// listeners, database, master key, public URL, logging. Everything else lives in
+// that database and is changed with apply, the pages or the API.
+//
+// Every key can stand in one TOML file, in the environment as POSTERN_KEY, and on
+// the command line as --key; the later beats the earlier. The package yields a
+// plain struct and opens nothing.
+package config
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"postern/internal/fault"
+	"postern/internal/secret"
+)
+
+// Config is everything `postern serve` is told from outside.
+type Config struct {
+	DataDir       string      `toml:"data_dir" default:"postern-data" help:"directory for the database, large bodies, the certificate and the master key"`
+	Database      string      `toml:"database" help:"PostgreSQL URL for several nodes (empty: SQLite in data_dir)"`
+	MasterKey     secret.Text `toml:"master_key" help:"master key itself, for those who keep it in the environment (empty: master_key_file)"`
+	MasterKeyFile string      `toml:"master_key_file" help:"file with the master key (empty: data_dir/master.key, made on first start)"`
+	PublicURL     URL         `toml:"public_url" default:"http://localhost:9090" help:"address under which browsers reach Postern; the redirect URI follows from it"`
+	WebListen     Listen      `toml:"web_listen" default:":9090" help:"host:port of the web pages"`
+	SMTPListen    Listen      `toml:"smtp_listen" default:":587" help:"host:port of the SMTP door (STARTTLS); \"off\" closes it"`
+	Hostname      string      `toml:"hostname" help:"name the SMTP door answers with (empty: the machine's)"`
+	TLSCert       string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
+	TLSKey        string      `toml:"tls_key" help:"key file of tls_cert in PEM"`
+	MaxMessage    Size        `toml:"max_message" default:"150MB" help:"largest message the SMTP door takes"`
+	LogLevel      LogLevel    `toml:"log_level" default:"info" help:"debug, info, warn or error"`
+	LogFormat     LogFormat   `toml:"log_format" default:"auto" help:"auto, text or json"`
+}
+
+// Key describes one setting, for flags and documentation.
+type Key struct {
+	Name    string // as in the file: data_dir
+	Default string
+	Help    string
+}
+
+// Env is the key's name in the environment.
+func (k Key) Env() string { return "POSTERN_" + strings.ToUpper(k.Name) }
+
+// Flag is the key's name on the command line.
+func (k Key) Flag() string { return strings.ReplaceAll(k.Name, "_", "-") }
+
+// Keys lists every setting in the order of the struct.
+func Keys() []Key {
+	t := reflect.TypeFor[Config]()
+	keys := make([]Key, 0, t.NumField())
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		keys = append(keys, Key{Name: tag.Get("toml"), Default: tag.Get("default"), Help: tag.Get("help")})
+	}
+	return keys
+}
+
+// Load reads the file (skipped when path is ""), then the environment, then the
+// flags that were given, and validates the whole. Errors are fault.Invalid and
+// name file, line, key and what would be allowed.
+func Load(path string, getenv func(string) (string, bool), flags map[string]string) (Config, error) {
+	var c Config
+	for _, k := range Keys() {
+		if k.Default != "" {
+			if err := c.set(k.Name, k.Default); err != nil {
+				return c, fmt.Errorf("default of %s: %w", k.Name, err)
+			}
+		}
+	}
+	if path != "" {
+		if err := c.readFile(path); err != nil {
+			return c, err
+		}
+	}
+	for _, k := range Keys() {
+		if v, ok := getenv(k.Env()); ok {
+			if err := c.set(k.Name, v); err != nil {
+				return c, fault.New(fault.Invalid, "environment", "%s: %w", k.Env(), err)
+			}
+		}
+		if v, ok := flags[k.Name]; ok {
+			if err := c.set(k.Name, v); err != nil {
+				return c, fault.New(fault.Invalid, "command line", "--%s: %w", k.Flag(), err)
+			}
+		}
+	}
+	return c, c.validate()
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.DataDir == "":
+		return fault.New(fault.Invalid, "configuration", "data_dir is empty").WithHint("name a directory that Postern may write to")
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return fault.New(fault.Invalid, "configuration", "tls_cert and tls_key go together: one is set and the other is not")
+	case c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://"):
+		return fault.New(fault.Invalid, "configuration", "database: allowed is a URL like postgres://user@host/name, or nothing for SQLite")
+	}
+	return nil
+}
+
+func (c *Config) readFile(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fault.Wrap(fault.Invalid, "configuration file", err)
+	}
+	dec := toml.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	return describe(path, dec.Decode(c))
+}
+
+// describe turns the library's error into "file:line:column: key: what is wrong".
+func describe(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var missing *toml.StrictMissingError
+	if errors.As(err, &missing) {
+		var lines []string
+		for _, e := range missing.Errors {
+			row, col := e.Position()
+			lines = append(lines, fmt.Sprintf("%s:%d:%d: %q is not a key; allowed: %s", path, row, col, strings.Join(e.Key(), "."), allowed()))
+		}
+		return fault.New(fault.Invalid, "configuration", "%s", strings.Join(lines, "\n"))
+	}
+	var dec *toml.DecodeError
+	if errors.As(err, &dec) {
+		row, col := dec.Position()
+		key := strings.Join(dec.Key(), ".")
+		if key != "" {
+			key += ": "
+		}
+		return fault.New(fault.Invalid, "configuration", "%s:%d:%d: %s%s", path, row, col, key, strings.TrimPrefix(dec.Error(), "toml: "))
+	}
+	return fault.New(fault.Invalid, "configuration", "%s: %w", path, err)
+}
+
+func allowed() string {
+	var names []string
+	for _, k := range Keys() {
+		names = append(names, k.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// set gives one key its value from text.
+func (c *Config) set(name, value string) error {
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("toml") != name {
+			continue
+		}
+		f := reflect.ValueOf(c).Elem().Field(i)
+		if u, ok := f.Addr().Interface().(encoding.TextUnmarshaler); ok {
+			return u.UnmarshalText([]byte(value))
+		}
+		f.SetString(value)
+		return nil
+	}
+	return fmt.Errorf("%q is not a key; allowed: %s", name, allowed())
+}
+
+// Example is a commented file with every key at its default.
+func Example() string {
+	var b strings.Builder
+	b.WriteString("# Postern. Every key may also be given as POSTERN_KEY or --key.\n")
+	for _, k := range Keys() {
+		fmt.Fprintf(&b, "\n# %s\n# %s = %s\n", k.Help, k.Name, strconv.Quote(k.Default))
+	}
+	return b.String()
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// URL is an absolute http or https address without path, query or trailing slash.
+type URL struct{ text string }
+
+// String returns scheme://host[:port].
+func (u URL) String() string { return u.text }
+
+// UnmarshalText checks and trims.
+func (u *URL) UnmarshalText(b []byte) error {
+	s := strings.TrimRight(strings.TrimSpace(string(b)), "/")
+	p, err := url.Parse(s)
+	if err != nil || (p.Scheme != "http" && p.Scheme != "https") || p.Host == "" || p.Path != "" || p.RawQuery != "" || p.Fragment != "" || p.User != nil {
+		return fmt.Errorf("%q is not usable; allowed: http://host[:port] or https://host[:port], without a path", b)
+	}
+	u.text = s
+	return nil
+}
+
+// Listen is host:port to listen on, or "off".
+type Listen struct{ text string }
+
+// String returns the address as net.Listen wants it; "" when off.
+func (l Listen) String() string { return l.text }
+
+// Off reports whether the listener is not wanted.
+func (l Listen) Off() bool { return l.text == "" }
+
+// UnmarshalText checks the form; whether the port is free shows when it is opened.
+func (l *Listen) UnmarshalText(b []byte) error {
+	s := strings.TrimSpace(string(b))
+	if s == "off" {
+		l.text = ""
+		return nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not usable; allowed: host:port, :port for every address, or off", b)
+	}
+	l.text = s
+	return nil
+}
+
+// Size is a number of octets, written as 10485760, 10MB or 150MiB.
+type Size int64
+
+// UnmarshalText reads the number and its unit; KB, MB and GB are powers of 1024
+// like the limits Microsoft states.
+func (s *Size) UnmarshalText(b []byte) error {
+	t := strings.ToUpper(strings.TrimSpace(string(b)))
+	t = strings.Replace(t, "IB", "B", 1)
+	shift := 0
+	for suffix, n := range map[string]int{"KB": 10, "MB": 20, "GB": 30} {
+		if cut, ok := strings.CutSuffix(t, suffix); ok {
+			t, shift = strings.TrimSpace(cut), n
+		}
+	}
+	n, err := strconv.ParseInt(t, 10, 64)
+	if err != nil || n <= 0 || n > 1<<(40-shift) {
+		return fmt.Errorf("%q is not a size; allowed: a whole number with KB, MB or GB, such as 150MB", b)
+	}
+	*s = Size(n << shift)
+	return nil
+}
+
+// LogLevel is the least severe level that is logged.
+type LogLevel struct{ slog.Level }
+
+// UnmarshalText takes debug, info, warn or error.
+func (l *LogLevel) UnmarshalText(b []byte) error {
+	switch strings.ToLower(strings.TrimSpace(string(b))) {
+	case "debug":
+		l.Level = slog.LevelDebug
+	case "info":
+		l.Level = slog.LevelInfo
+	case "warn":
+		l.Level = slog.LevelWarn
+	case "error":
+		l.Level = slog.LevelError
+	default:
+		return fmt.Errorf("%q is not a level; allowed: debug, info, warn, error", b)
+	}
+	return nil
+}
+
+// LogFormat is how log lines look.
+type LogFormat string
+
+// UnmarshalText takes auto, text or json. Auto is text on a terminal, else json.
+func (f *LogFormat) UnmarshalText(b []byte) error {
+	switch v := LogFormat(strings.ToLower(strings.TrimSpace(string(b)))); v {
+	case "auto", "text", "json":
+		*f = v
+		return nil
+	}
+	return fmt.Errorf("%q is not a format; allowed: auto, text, json", b)
+}

@@ -1,0 +1,362 @@
+package declare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"postern/internal/door"
+	"postern/internal/entra"
+	"postern/internal/fault"
+	"postern/internal/fetch"
+	"postern/internal/mail"
+	"postern/internal/secret"
+	"postern/internal/vault"
+)
+
+// Vault is what declaring needs of the vault. The vault validates.
+type Vault interface {
+	Apps(ctx context.Context) ([]vault.App, error)
+	App(ctx context.Context, name string) (vault.App, error)
+	PutApp(ctx context.Context, a vault.App, clear *secret.Text) error // nil keeps the sealed secret
+	SecretIs(a vault.App, clear secret.Text) bool
+	Accounts(ctx context.Context) ([]vault.Account, error)
+	Account(ctx context.Context, name string) (vault.Account, error)
+	PutAccount(ctx context.Context, a vault.Account) error
+}
+
+// Passwords makes and checks the local passwords of devices.
+type Passwords struct {
+	New    func() secret.Text
+	Hash   func(secret.Text) (string, error)
+	Verify func(hash string, clear secret.Text) bool
+}
+
+// Applier puts documents into effect.
+type Applier struct {
+	Vault     Vault
+	Devices   door.Devices
+	Tasks     fetch.Ledger
+	Passwords Passwords
+	Getenv    func(string) (string, bool)
+}
+
+// Change is what became of one record.
+type Change struct {
+	Kind     string      `json:"kind"` // app, account, device, task
+	Name     string      `json:"name"`
+	Action   string      `json:"action"`             // created, changed, unchanged
+	Password secret.Text `json:"password,omitempty"` // made for a new device; shown once
+}
+
+// Apply makes it so, in the order apps, accounts, devices, tasks. The whole
+// document is checked before the first write; changes made before a later write
+// failed are returned with the error.
+func (a Applier) Apply(ctx context.Context, doc Document) ([]Change, error) {
+	plan, err := a.plan(doc)
+	if err != nil {
+		return nil, err
+	}
+	var done []Change
+	for _, step := range plan {
+		c, err := step(ctx)
+		if err != nil {
+			return done, fmt.Errorf("%s %q: %w", c.Kind, c.Name, err)
+		}
+		done = append(done, c)
+	}
+	return done, nil
+}
+
+type step func(ctx context.Context) (Change, error)
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
+
+// plan checks everything that can be checked without the database.
+func (a Applier) plan(doc Document) ([]step, error) {
+	var steps []step
+	seen := map[string]bool{}
+	add := func(kind, name string, s step, err error) error {
+		switch {
+		case err != nil:
+		case !nameForm.MatchString(name):
+			err = fmt.Errorf("name: allowed are letters, digits and . _ @ + -, beginning with a letter or digit")
+		case seen[kind+"\x00"+name]:
+			err = errors.New("it stands twice in the document")
+		}
+		if err != nil {
+			return fault.Wrap(fault.Invalid, fmt.Sprintf("%s %q", kind, name), err)
+		}
+		seen[kind+"\x00"+name] = true
+		steps = append(steps, s)
+		return nil
+	}
+	for _, d := range doc.Apps {
+		s, err := a.app(d)
+		if err := add("app", d.Name, s, err); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range doc.Accounts {
+		s, err := a.account(d)
+		if err := add("account", d.Name, s, err); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range doc.Devices {
+		s, err := a.device(d)
+		if err := add("device", d.Name, s, err); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range doc.Tasks {
+		s, err := a.task(d)
+		if err := add("task", d.Name, s, err); err != nil {
+			return nil, err
+		}
+	}
+	return steps, nil
+}
+
+func (a Applier) app(d App) (step, error) {
+	cloud, err := d.cloud(a.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	want := vault.App{Name: d.Name, Tenant: strings.TrimSpace(d.Tenant), ClientID: strings.TrimSpace(d.ClientID), Cloud: cloud}
+	if d.SecretExpires != "" {
+		if want.SecretExpires, err = time.Parse(time.DateOnly, d.SecretExpires); err != nil {
+			return nil, fmt.Errorf("secret_expires: %q is not a date; allowed: 2027-05-01", d.SecretExpires)
+		}
+	}
+	var clear *secret.Text
+	if d.Secret != nil {
+		s, err := d.Secret.Read(a.Getenv)
+		if err != nil {
+			return nil, fmt.Errorf("secret: %w", err)
+		}
+		clear = &s
+	}
+	return func(ctx context.Context) (Change, error) {
+		c := Change{Kind: "app", Name: d.Name}
+		have, err := a.Vault.App(ctx, d.Name)
+		same := func() bool {
+			w := want
+			w.Secret = have.Secret
+			return reflect.DeepEqual(normal(w), normal(have)) && (clear == nil || a.Vault.SecretIs(have, *clear))
+		}
+		return c.put(err, same, func() error { return a.Vault.PutApp(ctx, want, clear) })
+	}, nil
+}
+
+// normal makes times comparable.
+func normal(a vault.App) vault.App {
+	a.SecretExpires = a.SecretExpires.UTC().Truncate(time.Millisecond)
+	return a
+}
+
+func (d App) cloud(getenv func(string) (string, bool)) (entra.Cloud, error) {
+	if d.Cloud != entra.Custom {
+		if d.Custom != nil {
+			return entra.Cloud{}, errors.New("custom: is only used with cloud: custom")
+		}
+		return entra.CloudByName(d.Cloud)
+	}
+	if d.Custom == nil || d.Custom.Authority == "" {
+		return entra.Cloud{}, errors.New("cloud: custom needs custom: with at least authority")
+	}
+	base, err := entra.CloudByName("global")
+	if err != nil {
+		return entra.Cloud{}, err
+	}
+	u := d.Custom
+	if !strings.HasPrefix(u.Authority, "https://") {
+		return entra.Cloud{}, errors.New("custom: authority: allowed is an https:// address, because the client secret is posted there")
+	}
+	c := entra.Cloud{
+		Name: entra.Custom, Authority: strings.TrimRight(u.Authority, "/"), Portal: u.Portal,
+		Outlook: or(u.Outlook, base.Outlook), AppOnly: or(u.AppOnly, base.AppOnly), Graph: or(u.Graph, base.Graph),
+	}
+	for _, s := range []struct {
+		from *mail.Server
+		to   *mail.Server
+		name string
+	}{{u.SMTP, &c.SMTP, "smtp"}, {u.HVE, &c.HVE, "hve"}, {u.IMAP, &c.IMAP, "imap"}, {u.POP3, &c.POP3, "pop3"}} {
+		if s.from == nil {
+			continue
+		}
+		if s.from.Host == "" || s.from.Port <= 0 || s.from.Port > 65535 || s.from.TLS == "" {
+			return entra.Cloud{}, fmt.Errorf("custom: %s: host, port and tls (starttls or implicit) are all needed", s.name)
+		}
+		if s.from.TLS == mail.Plain {
+			return entra.Cloud{}, fmt.Errorf("custom: %s: tls: plain would send the token in the clear; allowed: starttls, implicit", s.name)
+		}
+		*s.to = *s.from
+	}
+	if u.CA != nil {
+		pem, err := u.CA.Read(getenv)
+		if err != nil {
+			return entra.Cloud{}, fmt.Errorf("custom: ca: %w", err)
+		}
+		c.CA = pem.Reveal()
+	}
+	return c, nil
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return strings.TrimRight(a, "/")
+	}
+	return b
+}
+
+func (a Applier) account(d Account) (step, error) {
+	mailbox, err := mail.ParseAddress(strings.TrimSpace(d.Mailbox))
+	if err != nil {
+		return nil, fmt.Errorf("mailbox: %w", err)
+	}
+	want := vault.Account{Name: d.Name, App: d.App, Mailbox: mailbox, Method: vault.Method(d.SignIn), Shared: d.Shared}
+	switch want.Method {
+	case "":
+		want.Method = vault.Delegated
+	case vault.Delegated, vault.Application:
+	default:
+		return nil, fmt.Errorf("sign_in: %q is not known; allowed: delegated, application", d.SignIn)
+	}
+	for _, p := range d.Purposes {
+		switch q := vault.Purpose(p); q {
+		case vault.Send, vault.IMAP, vault.POP3, vault.Graph:
+			want.Purposes = append(want.Purposes, q)
+		default:
+			return nil, fmt.Errorf("purposes: %q is not known; allowed: send, imap, pop3, graph", p)
+		}
+	}
+	if len(want.Purposes) == 0 {
+		return nil, errors.New("purposes: at least one is needed; allowed: send, imap, pop3, graph")
+	}
+	return func(ctx context.Context) (Change, error) {
+		c := Change{Kind: "account", Name: d.Name}
+		have, err := a.Vault.Account(ctx, d.Name)
+		same := func() bool {
+			have.State, have.Reason, have.Since, have.ProbeAt = "", "", time.Time{}, time.Time{}
+			return reflect.DeepEqual(want, have)
+		}
+		return c.put(err, same, func() error { return a.Vault.PutAccount(ctx, want) })
+	}, nil
+}
+
+func (a Applier) device(d Device) (step, error) {
+	want := door.Device{Name: d.Name, Account: d.Account, Disabled: d.Disabled}
+	for _, s := range d.Senders {
+		addr, err := mail.ParseAddress(strings.TrimSpace(s))
+		if err != nil {
+			return nil, fmt.Errorf("senders: %w", err)
+		}
+		want.Senders = append(want.Senders, addr)
+	}
+	var clear *secret.Text
+	if d.Password != nil {
+		s, err := d.Password.Read(a.Getenv)
+		if err != nil {
+			return nil, fmt.Errorf("password: %w", err)
+		}
+		if len(s.Reveal()) < 8 {
+			return nil, errors.New("password: at least 8 characters are needed")
+		}
+		clear = &s
+	}
+	return func(ctx context.Context) (Change, error) {
+		c := Change{Kind: "device", Name: d.Name}
+		have, err := a.Devices.Device(ctx, d.Name)
+		want := want
+		want.PasswordHash, want.Created = have.PasswordHash, have.Created
+		fits := have.PasswordHash != "" && (clear == nil || a.Passwords.Verify(have.PasswordHash, *clear))
+		same := func() bool { return fits && reflect.DeepEqual(want, have) }
+		return c.put(err, same, func() error {
+			if !fits {
+				fresh := clear
+				if fresh == nil {
+					p := a.Passwords.New()
+					fresh, c.Password = &p, p
+				}
+				hash, err := a.Passwords.Hash(*fresh)
+				if err != nil {
+					return err
+				}
+				want.PasswordHash = hash
+			}
+			return a.Devices.PutDevice(ctx, want)
+		})
+	}, nil
+}
+
+func (a Applier) task(d Task) (step, error) {
+	want := fetch.Task{
+		Name: d.Name, Account: d.Account, Folder: d.Folder, Every: time.Duration(d.Every), Start: fetch.Start(d.Start),
+		Unread: d.Unread, Inline: d.Inline, After: fetch.After(d.After), MoveTo: d.MoveTo, Disabled: d.Disabled,
+	}
+	if want.Folder == "" {
+		want.Folder = "INBOX"
+	}
+	if d.Directory == "" {
+		return nil, errors.New("directory: the folder where attachments go is needed")
+	}
+	dir, err := filepath.Abs(d.Directory)
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	want.Directory = dir
+	switch want.Start {
+	case "":
+		want.Start = fetch.StartNew
+	case fetch.StartNew, fetch.StartAll:
+	default:
+		return nil, fmt.Errorf("start: %q is not known; allowed: new, all", d.Start)
+	}
+	switch want.After {
+	case "":
+		want.After = fetch.AfterNothing
+	case fetch.AfterNothing, fetch.AfterRead, fetch.AfterDelete:
+	case fetch.AfterMove:
+		if d.MoveTo == "" {
+			return nil, errors.New("after: move needs move_to: FOLDER")
+		}
+	default:
+		return nil, fmt.Errorf("after: %q is not known; allowed: nothing, read, move, delete", d.After)
+	}
+	if want.After != fetch.AfterMove && want.MoveTo != "" {
+		return nil, errors.New("move_to: is only used with after: move")
+	}
+	return func(ctx context.Context) (Change, error) {
+		c := Change{Kind: "task", Name: d.Name}
+		have, err := a.Tasks.Task(ctx, d.Name)
+		same := func() bool {
+			have.Created = time.Time{}
+			return reflect.DeepEqual(want, have)
+		}
+		return c.put(err, same, func() error { return a.Tasks.PutTask(ctx, want) })
+	}, nil
+}
+
+// put decides between created, changed and unchanged. lookup is the error of
+// reading the record as it is.
+func (c *Change) put(lookup error, same func() bool, write func() error) (Change, error) {
+	switch {
+	case errors.Is(lookup, fault.NotFound):
+		c.Action = "created"
+	case lookup != nil:
+		return *c, lookup
+	case same():
+		c.Action = "unchanged"
+		return *c, nil
+	default:
+		c.Action = "changed"
+	}
+	err := write()
+	return *c, err
+}

@@ -1,0 +1,260 @@
+// Package declare turns a YAML document into what Postern should have, and what
+// Postern has into a document: app registrations, accounts, devices and tasks.
+//
+// Applying is idempotent: what is already so is left alone, what is not named is
+// left alone too. Secrets are given by reference ({env:}, {file:}) or as {value:},
+// and are never written out again. The package stores nothing itself.
+package declare
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/secret"
+)
+
+// Document is the whole file.
+type Document struct {
+	Apps     []App     `yaml:"apps,omitempty"`
+	Accounts []Account `yaml:"accounts,omitempty"`
+	Devices  []Device  `yaml:"devices,omitempty"`
+	Tasks    []Task    `yaml:"tasks,omitempty"`
+}
+
+// App is an app registration.
+type App struct {
+	Name          string     `yaml:"name"`
+	Tenant        string     `yaml:"tenant"`
+	ClientID      string     `yaml:"client_id"`
+	Secret        *SecretRef `yaml:"secret,omitempty"`         // absent: keep the stored one
+	SecretExpires string     `yaml:"secret_expires,omitempty"` // 2027-05-01
+	Cloud         string     `yaml:"cloud,omitempty"`          // global, usgov, dod, china, custom
+	Custom        *Custom    `yaml:"custom,omitempty"`         // with cloud: custom
+}
+
+// Custom is a cloud of the operator's own: any OpenID provider, any mail server.
+type Custom struct {
+	Authority string       `yaml:"authority"`
+	Portal    string       `yaml:"portal,omitempty"`
+	Outlook   string       `yaml:"outlook,omitempty"`  // resource that names the delegated mail scopes
+	AppOnly   string       `yaml:"app_only,omitempty"` // resource of client credentials
+	Graph     string       `yaml:"graph,omitempty"`
+	SMTP      *mail.Server `yaml:"smtp,omitempty"`
+	HVE       *mail.Server `yaml:"hve,omitempty"`
+	IMAP      *mail.Server `yaml:"imap,omitempty"`
+	POP3      *mail.Server `yaml:"pop3,omitempty"`
+	CA        *SecretRef   `yaml:"ca,omitempty"` // PEM bundle; not secret, but given the same three ways
+}
+
+// Account is a mailbox and how Postern signs in to it.
+type Account struct {
+	Name     string   `yaml:"name"`
+	App      string   `yaml:"app"`
+	Mailbox  string   `yaml:"mailbox"`
+	SignIn   string   `yaml:"sign_in,omitempty"` // delegated (default), application
+	Purposes []string `yaml:"purposes"`          // send, imap, pop3, graph
+	Shared   bool     `yaml:"shared,omitempty"`
+}
+
+// Device is a program's local login.
+type Device struct {
+	Name     string     `yaml:"name"`
+	Account  string     `yaml:"account"`
+	Password *SecretRef `yaml:"password,omitempty"` // absent: keep, or make one and show it once
+	Senders  []string   `yaml:"senders,omitempty"`
+	Disabled bool       `yaml:"disabled,omitempty"`
+}
+
+// Task is a fetch task.
+type Task struct {
+	Name      string   `yaml:"name"`
+	Account   string   `yaml:"account"`
+	Folder    string   `yaml:"folder,omitempty"` // INBOX
+	Directory string   `yaml:"directory"`
+	Every     Duration `yaml:"every,omitempty"` // 5m; 0 or absent: by hand
+	Start     string   `yaml:"start,omitempty"` // new (default), all
+	Unread    bool     `yaml:"unread,omitempty"`
+	Inline    bool     `yaml:"inline,omitempty"`
+	After     string   `yaml:"after,omitempty"` // nothing (default), read, move, delete
+	MoveTo    string   `yaml:"move_to,omitempty"`
+	Disabled  bool     `yaml:"disabled,omitempty"`
+}
+
+// Duration reads 90s, 5m, 1h30m.
+type Duration time.Duration
+
+// UnmarshalYAML reads Go's duration syntax.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil || v < 0 {
+		return fmt.Errorf("line %d: %q is not a duration; allowed: 30s, 5m, 1h30m", n.Line, n.Value)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalYAML writes the short form.
+func (d Duration) MarshalYAML() (any, error) {
+	s := time.Duration(d).String()
+	s = strings.TrimSuffix(s, "0s")
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s, nil
+}
+
+// IsZero lets omitempty work.
+func (d Duration) IsZero() bool { return d == 0 }
+
+// SecretRef says where a secret is; exactly one field is set.
+type SecretRef struct {
+	Env   string      `yaml:"env,omitempty"`
+	File  string      `yaml:"file,omitempty"`
+	Value secret.Text `yaml:"-"`
+	line  int
+}
+
+// UnmarshalYAML takes {env: NAME}, {file: PATH} or {value: TEXT}.
+func (r *SecretRef) UnmarshalYAML(n *yaml.Node) error {
+	bad := fmt.Errorf("line %d: a secret is given as {env: NAME}, {file: PATH} or {value: TEXT}", n.Line)
+	if n.Kind != yaml.MappingNode || len(n.Content) != 2 || n.Content[1].Kind != yaml.ScalarNode || n.Content[1].Value == "" {
+		return bad
+	}
+	r.line = n.Line
+	switch v := n.Content[1].Value; n.Content[0].Value {
+	case "env":
+		r.Env = v
+	case "file":
+		r.File = v
+	case "value":
+		r.Value = secret.New(v)
+	default:
+		return bad
+	}
+	return nil
+}
+
+// Read finds the secret. One trailing line end of a file is dropped.
+func (r *SecretRef) Read(getenv func(string) (string, bool)) (secret.Text, error) {
+	switch {
+	case r.Env != "":
+		v, ok := getenv(r.Env)
+		if !ok || v == "" {
+			return secret.Text{}, fmt.Errorf("line %d: environment variable %s is not set", r.line, r.Env)
+		}
+		return secret.New(v), nil
+	case r.File != "":
+		b, err := os.ReadFile(r.File)
+		if err != nil {
+			return secret.Text{}, fmt.Errorf("line %d: %w", r.line, err)
+		}
+		return secret.New(strings.TrimRight(string(b), "\r\n")), nil
+	}
+	return r.Value, nil
+}
+
+// Parse reads a document strictly. name is used in errors, which are
+// fault.Invalid and read "name: line N: what is wrong; allowed: …".
+func Parse(name string, r io.Reader) (Document, error) {
+	var doc Document
+	raw, err := io.ReadAll(io.LimitReader(r, 16<<20))
+	if err != nil {
+		return doc, fault.Wrap(fault.Invalid, "read "+name, err)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(raw, &root); err != nil {
+		return doc, invalid(name, err)
+	}
+	if root.Kind == 0 {
+		return doc, fault.New(fault.Invalid, "apply", "%s: the document is empty; allowed: apps, accounts, devices, tasks", name)
+	}
+	if err := strict(root.Content[0], reflect.TypeFor[Document]()); err != nil {
+		return doc, invalid(name, err)
+	}
+	if err := root.Decode(&doc); err != nil {
+		return doc, invalid(name, err)
+	}
+	return doc, nil
+}
+
+func invalid(name string, err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	var te *yaml.TypeError
+	if errors.As(err, &te) {
+		text = strings.Join(te.Errors, "; ")
+	}
+	return fault.New(fault.Invalid, "apply", "%s: %s", name, text)
+}
+
+// strict refuses keys that the type does not have, with their line. (The
+// library's own KnownFields names the Go type and not what is allowed.)
+func strict(n *yaml.Node, t reflect.Type) error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, c := range n.Content {
+			if err := strict(c, t.Elem()); err != nil {
+				return err
+			}
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct && t != reflect.TypeFor[SecretRef]():
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			f, ok := field(t, n.Content[i].Value)
+			if !ok {
+				return fmt.Errorf("line %d: %q is not a key here; allowed: %s", n.Content[i].Line, n.Content[i].Value, strings.Join(keys(t), ", "))
+			}
+			if err := strict(n.Content[i+1], f); err != nil {
+				return err
+			}
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Slice:
+		return fmt.Errorf("line %d: a list is wanted here (lines that begin with \"- \")", n.Line)
+	}
+	return nil
+}
+
+func keys(t reflect.Type) []string {
+	var out []string
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func field(t reflect.Type, key string) (reflect.Type, bool) {
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name == key {
+			return t.Field(i).Type, true
+		}
+	}
+	return nil, false
+}
+
+// Write writes the document as YAML.
+func (d Document) Write(w io.Writer) error {
+	var b bytes.Buffer
+	b.WriteString("# Made by `postern export`. Secrets stay in the database: where none is written\n" +
+		"# below, `postern apply` keeps the stored one. To set one, add a reference, e.g.\n" +
+		"#   secret: {env: CLIENT_SECRET}    password: {file: /run/secrets/printer}\n")
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(d); err != nil {
+		return err
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}

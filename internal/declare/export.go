@@ -1,0 +1,90 @@
+package declare
+
+import (
+	"context"
+	"time"
+
+	"postern/internal/entra"
+	"postern/internal/mail"
+	"postern/internal/secret"
+)
+
+// Export writes down what is there, without any secret.
+func (a Applier) Export(ctx context.Context) (Document, error) {
+	var doc Document
+	apps, err := a.Vault.Apps(ctx)
+	if err != nil {
+		return doc, err
+	}
+	for _, v := range apps {
+		d := App{Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name}
+		if !v.SecretExpires.IsZero() {
+			d.SecretExpires = v.SecretExpires.UTC().Format(time.DateOnly)
+		}
+		if v.Cloud.Name == entra.Custom {
+			d.Custom = custom(v.Cloud)
+		}
+		doc.Apps = append(doc.Apps, d)
+	}
+	accounts, err := a.Vault.Accounts(ctx)
+	if err != nil {
+		return doc, err
+	}
+	for _, v := range accounts {
+		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared}
+		for _, p := range v.Purposes {
+			d.Purposes = append(d.Purposes, string(p))
+		}
+		doc.Accounts = append(doc.Accounts, d)
+	}
+	devices, err := a.Devices.Devices(ctx)
+	if err != nil {
+		return doc, err
+	}
+	for _, v := range devices {
+		d := Device{Name: v.Name, Account: v.Account, Disabled: v.Disabled}
+		for _, s := range v.Senders {
+			d.Senders = append(d.Senders, s.String())
+		}
+		doc.Devices = append(doc.Devices, d)
+	}
+	tasks, err := a.Tasks.Tasks(ctx)
+	if err != nil {
+		return doc, err
+	}
+	for _, v := range tasks {
+		doc.Tasks = append(doc.Tasks, Task{
+			Name: v.Name, Account: v.Account, Folder: v.Folder, Directory: v.Directory, Every: Duration(v.Every),
+			Start: string(v.Start), Unread: v.Unread, Inline: v.Inline, After: string(v.After), MoveTo: v.MoveTo, Disabled: v.Disabled,
+		})
+	}
+	return doc, nil
+}
+
+func custom(c entra.Cloud) *Custom {
+	u := &Custom{Authority: c.Authority, Portal: c.Portal, Outlook: c.Outlook, AppOnly: c.AppOnly, Graph: c.Graph,
+		SMTP: server(c.SMTP), HVE: server(c.HVE), IMAP: server(c.IMAP), POP3: server(c.POP3)}
+	if c.CA != "" {
+		u.CA = &SecretRef{Value: secret.New(c.CA)}
+	}
+	return u
+}
+
+func server(s mail.Server) *mail.Server {
+	if !s.Set() {
+		return nil
+	}
+	return &s
+}
+
+// MarshalYAML writes a reference as it was given. Only a CA bundle, which is no
+// secret, ever carries its value into an export.
+func (r SecretRef) MarshalYAML() (any, error) {
+	switch {
+	case r.Env != "":
+		return map[string]string{"env": r.Env}, nil
+	case r.File != "":
+		return map[string]string{"file": r.File}, nil
+	}
+	return map[string]string{"value": r.Value.Reveal()}, nil
+}
