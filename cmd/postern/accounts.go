@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/app"
+	"postern/internal/vault"
+)
+
+type accountRow struct {
+	Name     string    `json:"name"`
+	Mailbox  string    `json:"mailbox"`
+	App      string    `json:"app"`
+	SignIn   string    `json:"sign_in"`
+	Purposes []string  `json:"purposes"`
+	State    string    `json:"state"`
+	Reason   string    `json:"reason,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+}
+
+func newAccounts(c *cli) *cobra.Command {
+	var asJSON bool
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List accounts and whether they work",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				all, err := a.Vault.Accounts(cmd.Context())
+				if err != nil {
+					return err
+				}
+				rows := make([]accountRow, 0, len(all))
+				for _, v := range all {
+					rows = append(rows, accountRow{v.Name, v.Mailbox.String(), v.App, string(v.Method), purposes(v), string(v.State), v.Reason, v.Since})
+				}
+				if asJSON {
+					return writeJSON(c.stdout, rows)
+				}
+				return table(c.stdout, "ACCOUNT\tMAILBOX\tFOR\tSTATE\tREASON", func(line func(...string)) {
+					for _, r := range rows {
+						line(r.Name, r.Mailbox, strings.Join(r.Purposes, ","), r.State, r.Reason)
+					}
+				})
+			})
+		},
+	}
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd := &cobra.Command{Use: "accounts", Short: "Accounts: mailboxes Postern signs in to"}
+	cmd.AddCommand(list)
+	return cmd
+}
+
+func purposes(a vault.Account) []string {
+	out := make([]string, 0, len(a.Purposes))
+	for _, p := range a.Purposes {
+		out = append(out, string(p))
+	}
+	return out
+}
+
+type deviceRow struct {
+	Name     string    `json:"name"`
+	Account  string    `json:"account"`
+	Senders  []string  `json:"senders"`
+	Disabled bool      `json:"disabled"`
+	Created  time.Time `json:"created"`
+}
+
+func newDevices(c *cli) *cobra.Command {
+	var asJSON bool
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List devices: programs and machines with a local password",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				all, err := a.Store.Devices(cmd.Context())
+				if err != nil {
+					return err
+				}
+				rows := make([]deviceRow, 0, len(all))
+				for _, d := range all {
+					r := deviceRow{Name: d.Name, Account: d.Account, Senders: []string{}, Disabled: d.Disabled, Created: d.Created}
+					for _, s := range d.Senders {
+						r.Senders = append(r.Senders, s.String())
+					}
+					rows = append(rows, r)
+				}
+				if asJSON {
+					return writeJSON(c.stdout, rows)
+				}
+				return table(c.stdout, "DEVICE\tACCOUNT\tMAY ALSO SEND AS\tDISABLED", func(line func(...string)) {
+					for _, r := range rows {
+						line(r.Name, r.Account, strings.Join(r.Senders, ","), fmt.Sprint(r.Disabled))
+					}
+				})
+			})
+		},
+	}
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd := &cobra.Command{Use: "devices", Short: "Devices: programs that send through an account"}
+	cmd.AddCommand(list)
+	return cmd
+}

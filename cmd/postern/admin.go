@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/app"
+	"postern/internal/config"
+)
+
+func newAdmin(c *cli) *cobra.Command {
+	cmd := &cobra.Command{Use: "admin", Short: "The login of the web pages"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "password",
+		Short: "Make a new password for the web pages (user: admin) and print it this once",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				p, err := a.NewAdminPassword(cmd.Context())
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(c.stdout, "user:     admin\npassword: %s\n", p.Reveal())
+				return err
+			})
+		},
+	})
+	return cmd
+}
+
+func newConfig(c *cli) *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "The bootstrap configuration"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "example",
+		Short: "Print a commented TOML file with every key at its default",
+		Args:  args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(c.stdout, config.Example())
+			return err
+		},
+	}, &cobra.Command{
+		Use:   "check",
+		Short: "Read file, environment and flags, say what is wrong, start nothing",
+		Args:  args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if _, err := c.load(); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(c.stdout, "configuration is good")
+			return err
+		},
+	})
+	return cmd
+}

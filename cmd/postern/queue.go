@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/app"
+	"postern/internal/fault"
+	"postern/internal/relay"
+)
+
+func newQueue(c *cli) *cobra.Command {
+	cmd := &cobra.Command{Use: "queue", Short: "The durable queue of outgoing mail"}
+	cmd.AddCommand(newQueueList(c), newQueueShow(c), newQueueRetry(c), newQueueDelete(c), newQueueDownload(c))
+	return cmd
+}
+
+func newQueueList(c *cli) *cobra.Command {
+	var asJSON bool
+	var f relay.Filter
+	var state string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List messages, oldest first, with why each one waits and until when",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch f.State = relay.State(state); f.State {
+			case "", relay.Queued, relay.Delivering, relay.Delivered, relay.Failed:
+			default:
+				return fault.New(fault.Invalid, "queue list", "--state %q is not known; allowed: queued, delivering, delivered, failed", state)
+			}
+			return c.with(cmd.Context(), func(a *app.App) error {
+				msgs, err := a.Store.Messages(cmd.Context(), f)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					if msgs == nil {
+						msgs = []relay.Message{}
+					}
+					return writeJSON(c.stdout, msgs)
+				}
+				return table(c.stdout, "ID\tACCOUNT\tSTATE\tTRIES\tNEXT\tFROM\tTO\tWHY", func(line func(...string)) {
+					for _, m := range msgs {
+						line(m.ID, m.Account, string(m.State), fmt.Sprint(m.Attempts), next(m), m.From.String(), recipients(m), m.Reason)
+					}
+				})
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	fl.StringVar(&f.Account, "account", "", "only this account")
+	fl.StringVar(&f.Device, "device", "", "only this device")
+	fl.StringVar(&state, "state", "", "only queued, delivering, delivered or failed")
+	fl.StringVar(&f.After, "after", "", "only messages after this id (paging)")
+	fl.IntVar(&f.Limit, "limit", 100, "at most so many")
+	return cmd
+}
+
+func next(m relay.Message) string {
+	if m.State != relay.Queued {
+		return "-"
+	}
+	if !m.NotBefore.After(time.Now()) {
+		return "now"
+	}
+	return when(m.NotBefore)
+}
+
+func recipients(m relay.Message) string {
+	if len(m.Recipients) == 0 {
+		return "-"
+	}
+	s := m.Recipients[0].Address.String()
+	if n := len(m.Recipients) - 1; n > 0 {
+		s += fmt.Sprintf(" +%d", n)
+	}
+	return s
+}
+
+func newQueueShow(c *cli) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one message: recipients, tries, the server's words",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, id []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				m, err := a.Store.Message(cmd.Context(), id[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(c.stdout, m)
+				}
+				return showMessage(c.stdout, m)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func showMessage(w io.Writer, m relay.Message) error {
+	var b strings.Builder
+	row := func(k, v string) {
+		if v != "" && v != "-" {
+			fmt.Fprintf(&b, "%-12s %s\n", k, v)
+		}
+	}
+	row("id", m.ID)
+	row("state", string(m.State))
+	row("account", m.Account)
+	row("device", m.Device)
+	row("from", m.From.String())
+	row("subject", m.Subject)
+	row("message-id", m.MessageID)
+	row("size", fmt.Sprint(m.Size))
+	row("accepted", when(m.Accepted))
+	row("tries", fmt.Sprint(m.Attempts))
+	row("next", next(m))
+	row("done", when(m.Done))
+	row("why", m.Reason)
+	for _, r := range m.Recipients {
+		row("to", fmt.Sprintf("%s  %s  %s", r.Address, r.State, r.Reply))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func newQueueRetry(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "retry ID...",
+		Short: "Try messages again now, failed ones included",
+		Args:  args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return c.each(cmd, ids, "due now", func(a *app.App, id string) error {
+				return a.Store.RequeueMessage(cmd.Context(), id, time.Now())
+			})
+		},
+	}
+}
+
+func newQueueDelete(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete ID...",
+		Short: "Delete messages for good",
+		Args:  args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return c.each(cmd, ids, "deleted", func(a *app.App, id string) error {
+				return a.Store.DeleteMessage(cmd.Context(), id)
+			})
+		},
+	}
+}
+
+// each does one thing to several messages and says what became of each.
+func (c *cli) each(cmd *cobra.Command, ids []string, done string, f func(*app.App, string) error) error {
+	return c.with(cmd.Context(), func(a *app.App) error {
+		for _, id := range ids {
+			if err := f(a, id); err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintln(c.stdout, id, done)
+		}
+		return nil
+	})
+}
+
+func newQueueDownload(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "download ID",
+		Short: "Write a kept message (waiting or failed) to standard output",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, id []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				r, err := a.Store.Body(cmd.Context(), id[0])
+				if err != nil {
+					return err
+				}
+				defer r.Close()
+				_, err = io.Copy(c.stdout, r)
+				return err
+			})
+		},
+	}
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"postern/internal/app"
+)
+
+func newServe(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gate: SMTP door, queue, fetch tasks, web pages",
+		Long: `Runs until it is told to stop (SIGINT, SIGTERM), finishes what is in flight, and
+gives back what it had leased. On first start it makes the database, the master
+key and a self-signed certificate in data_dir.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			log := newLogger(c.stderr, cfg.LogFormat, cfg.LogLevel.Level)
+			a, err := app.Open(cmd.Context(), cfg, app.Options{Log: log, Version: buildVersion()})
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			return a.Serve(cmd.Context(), func(at app.Addresses) {
+				log.Info("ready", "web", at.Web, "smtp", at.SMTP, "public_url", cfg.PublicURL.String(), "version", buildVersion())
+			})
+		},
+	}
+}
