@@ -132,6 +132,7 @@ type Token struct {
 	UPN      string
 	Issued   time.Time
 	Expires  time.Time
+	AppAuth  string // how the app proved itself: "0" not at all, "1" secret, "2" certificate
 }
 
 // Stored is a message kept in a mailbox or handed out to the world.
@@ -154,9 +155,66 @@ type World struct {
 	// Now is the clock; tests may replace it before the servers start.
 	Now func() time.Time
 
-	// TokenLife is the life of access tokens; RefreshLife the inactivity window of refresh tokens.
+	// TokenLife is the life of access tokens; RefreshLife the inactivity window of
+	// refresh tokens. Once servers run, change them with [World.SetLives] only.
 	TokenLife   time.Duration
 	RefreshLife time.Duration
 
-	state // unexported: maps and indexes, see the other files of this package
+	state
+}
+
+// state is everything behind mu.
+type state struct {
+	tenants   []*Tenant
+	users     []*User
+	apps      []*App
+	policies  map[string]MailboxPolicy // mailbox, lower case
+	sessions  map[string]int           // user object id → how often sign-ins were revoked
+	resources map[string]string        // alias → canonical resource
+
+	keys    []signingKey // the last one signs, all are published
+	tokens  []Token
+	byRaw   map[string]int // raw token → index in tokens
+	secrets []string
+	known   map[string]bool // what is in secrets
+
+	faults   []Fault
+	kept     []Stored
+	unread   map[string][]int // session → indexes in kept that it has not confirmed
+	counters map[string]int
+}
+
+// New makes an empty world with Microsoft's lifetimes and a fresh signing key.
+func New() *World {
+	w := &World{Now: time.Now, TokenLife: 75 * time.Minute, RefreshLife: 90 * 24 * time.Hour}
+	w.state = state{
+		policies:  map[string]MailboxPolicy{},
+		sessions:  map[string]int{},
+		resources: map[string]string{},
+		byRaw:     map[string]int{},
+		known:     map[string]bool{},
+		counters:  map[string]int{},
+		unread:    map[string][]int{},
+	}
+	w.RotateKeys()
+	return w
+}
+
+// SetLives changes how long tokens issued from now on live; zero leaves a value.
+func (w *World) SetLives(access, refresh time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if access > 0 {
+		w.TokenLife = access
+	}
+	if refresh > 0 {
+		w.RefreshLife = refresh
+	}
+}
+
+// Lives returns the lifetimes of access and refresh tokens.
+func (w *World) Lives() (access, refresh time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.TokenLife, w.RefreshLife
 }
