@@ -1,7 +1,5 @@
 # Postern. `make help` lists what there is.
-SHELL := /bin/bash
 GO ?= go
-TOOLS := $(CURDIR)/bin/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export CGO_ENABLED ?= 0
 
@@ -24,8 +22,7 @@ check: ## Format, vet, lint, import rules, race detector, known vulnerabilities
 	CGO_ENABLED=1 scripts/test -race -short ./...
 
 bench: ## Measure side by side with a real peer: make bench NAME=start
-	@test -n "$(NAME)" || { echo "make bench NAME=…; there are: $$(ls bench | sed -n 's/\.go$$//p' | grep -v common | xargs)"; exit 2; }
-	scripts/bench $(NAME)
+	$(GO) run ./bench $(NAME)
 
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each
 	scripts/fuzz $(or $(FUZZTIME),10s)
