@@ -1,0 +1,71 @@
+package smtp
+
+import (
+	"bytes"
+	"io"
+)
+
+// Canonical returns r with every line ended by CRLF: a bare CR and a bare LF each
+// become one. Exchange refuses bare line ends (5.6.11), and a peer that reads
+// them differently could be fooled about where a message ends.
+func Canonical(r io.Reader) io.Reader { return &canonical{r: r} }
+
+type canonical struct {
+	r    io.Reader
+	in   []byte // buffer to read into
+	out  []byte // converted, not yet handed out
+	head int    // out[:head] was handed out
+	cr   bool   // a CR ended the last chunk: its LF may come
+	err  error
+}
+
+func (c *canonical) Read(p []byte) (int, error) {
+	for c.head == len(c.out) {
+		if c.err != nil {
+			return 0, c.err
+		}
+		c.fill()
+	}
+	n := copy(p, c.out[c.head:])
+	c.head += n
+	return n, nil
+}
+
+func (c *canonical) fill() {
+	if c.in == nil {
+		c.in = make([]byte, 16<<10)
+	}
+	c.out, c.head = c.out[:0], 0
+	var n int
+	n, c.err = c.r.Read(c.in)
+	c.convert(c.in[:n])
+	if c.err == io.EOF && c.cr {
+		c.cr = false
+		c.out = append(c.out, '\r', '\n')
+	}
+}
+
+func (c *canonical) convert(in []byte) {
+	for len(in) > 0 {
+		if c.cr {
+			c.cr = false
+			c.out = append(c.out, '\r', '\n')
+			if in[0] == '\n' {
+				in = in[1:]
+				continue
+			}
+		}
+		i := bytes.IndexAny(in, "\r\n")
+		if i < 0 {
+			c.out = append(c.out, in...)
+			return
+		}
+		c.out = append(c.out, in[:i]...)
+		if in[i] == '\r' {
+			c.cr = true
+		} else {
+			c.out = append(c.out, '\r', '\n')
+		}
+		in = in[i+1:]
+	}
+}

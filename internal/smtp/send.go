@@ -1,0 +1,213 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+)
+
+// Result is what became of one transaction.
+type Result struct {
+	// Recipients has one entry for each of the envelope, in its order, when the
+	// transaction came as far as RCPT TO; otherwise it is empty.
+	Recipients []RecipientReply
+	// Accepted: the server answered 250 after the message, so every recipient
+	// without an Err has it.
+	Accepted bool
+	Reply    *fault.Reply // the answer after the message, nil when there was none
+}
+
+// RecipientReply is the answer to one RCPT TO.
+type RecipientReply struct {
+	Address mail.Address
+	Reply   fault.Reply
+	Err     error // a [fault.Error] when refused
+}
+
+// pipelineWindow is how many RCPT TO are sent before their answers are read;
+// more could fill the buffers of both sides and block them (RFC 2920 §3.1).
+const pipelineWindow = 50
+
+// Send submits one message. size is the octets of the body, 0 when not known.
+// Line ends are made CRLF and dots are stuffed; nothing else is changed.
+//
+// The error speaks of the whole message: MAIL, DATA or the message itself was
+// refused, or the connection failed. It has Ambiguous set when the message was
+// sent to the last octet and the answer never came: the server may have it.
+// Refused recipients are no error; when none was taken, nothing is sent and
+// Accepted is false. After Accepted no further octet is sent before the next
+// call on c.
+func (c *Conn) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader) (Result, error) {
+	defer c.wire.use(ctx)()
+	if env.UTF8 && !c.Offers("SMTPUTF8") {
+		return Result{}, fault.New(fault.Permanent, "smtp "+StageMAIL, "the server does not offer SMTPUTF8, which the addresses need")
+	}
+	var res Result
+	if err := c.envelope(env, size, &res); err != nil {
+		return res, err
+	}
+	taken := 0
+	for _, r := range res.Recipients {
+		if r.Err == nil {
+			taken++
+		}
+	}
+	if taken == 0 {
+		return res, nil
+	}
+	if _, err := c.command(StageDATA, 3, "DATA"); err != nil {
+		return res, err
+	}
+	return res, c.message(body, &res)
+}
+
+// envelope sends MAIL and all RCPT, in windows when the server takes pipelines.
+func (c *Conn) envelope(env mail.Envelope, size int64, res *Result) error {
+	if c.dirty {
+		if _, err := c.command(StageRSET, 2, "RSET"); err != nil {
+			return err
+		}
+	}
+	c.dirty = true
+	c.wire.setPatience(c.times.Command)
+	window := 0
+	if c.Offers("PIPELINING") {
+		window = pipelineWindow
+	}
+	from := c.mailFrom(env, size)
+	if err := c.say(StageMAIL, from, from); err != nil {
+		return err
+	}
+	first := env.To[:min(window, len(env.To))]
+	if err := c.sayRecipients(first); err != nil {
+		return err
+	}
+	_, mailErr := c.expect(StageMAIL, 2)
+	err := c.hearRecipients(first, res)
+	if mailErr != nil {
+		res.Recipients = nil // answers to RCPT after a refused MAIL say nothing
+		return mailErr
+	}
+	if err != nil {
+		return err
+	}
+	for rest := env.To[len(first):]; len(rest) > 0; {
+		next := rest[:min(max(window, 1), len(rest))]
+		rest = rest[len(next):]
+		if err := c.sayRecipients(next); err != nil {
+			return err
+		}
+		if err := c.hearRecipients(next, res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conn) mailFrom(env mail.Envelope, size int64) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "MAIL FROM:<%s>", env.From)
+	if size > 0 && c.Offers("SIZE") {
+		fmt.Fprintf(&b, " SIZE=%d", size)
+	}
+	if env.EightBit && c.Offers("8BITMIME") {
+		b.WriteString(" BODY=8BITMIME")
+	}
+	if env.UTF8 {
+		b.WriteString(" SMTPUTF8")
+	}
+	return b.String()
+}
+
+// sayRecipients queues the lines and flushes, with whatever was queued before.
+func (c *Conn) sayRecipients(to []mail.Address) error {
+	for _, a := range to {
+		line := "RCPT TO:<" + a.String() + ">"
+		if err := c.say(StageRCPT, line, line); err != nil {
+			return err
+		}
+	}
+	return c.flush(StageRCPT)
+}
+
+// hearRecipients reads one answer for each; only a lost connection is an error.
+func (c *Conn) hearRecipients(to []mail.Address, res *Result) error {
+	for _, a := range to {
+		r, err := c.expect(StageRCPT, 2)
+		if err != nil && (fault.ReplyOf(err) == nil || !c.Usable()) {
+			return err
+		}
+		res.Recipients = append(res.Recipients, RecipientReply{Address: a, Reply: *r.told(StageRCPT), Err: err})
+	}
+	return nil
+}
+
+// message sends the body and reads the final answer.
+func (c *Conn) message(body io.Reader, res *Result) error {
+	c.wire.setPatience(c.times.Write)
+	w := &bodyWriter{w: textproto.NewWriter(c.bw).DotWriter()}
+	n, err := io.Copy(w, Canonical(body))
+	if err != nil && w.err == nil { // our side of the copy failed: the message must not end
+		c.Abort()
+		return &fault.Error{Kind: fault.Temporary, Op: "read message body", Err: err}
+	}
+	if err == nil {
+		w.err = w.w.Close()
+	}
+	c.trace(fmt.Sprintf("C: (message of %d octets)", n))
+	if w.err != nil {
+		return c.interrupted(w.err, res)
+	}
+	c.wire.setPatience(c.times.Final)
+	r, err := c.expect(StageBody, 2)
+	if f := fault.As(err); f != nil && f.Reply == nil {
+		f.Ambiguous = true
+		return f
+	}
+	res.Reply = r.told(StageBody)
+	if err != nil {
+		return err
+	}
+	c.dirty, res.Accepted = false, true
+	return nil
+}
+
+// earlyReplyPatience is how long to look for the reason of a server that closed
+// while it was being written to.
+const earlyReplyPatience = 2 * time.Second
+
+// interrupted is a write that failed before the final dot. The server may have
+// said why before it hung up: its words are worth more than "broken pipe".
+func (c *Conn) interrupted(cause error, res *Result) error {
+	c.wire.setPatience(earlyReplyPatience)
+	if r, err := readReply(c.br, c.trace); err == nil && r.code >= 400 {
+		c.broken = true
+		res.Reply = r.told(StageBody)
+		f := r.fault(StageBody)
+		f.Err = cause
+		return f
+	}
+	return c.lost(StageBody, cause)
+}
+
+// bodyWriter remembers its own failure, so that it can be told from the reader's.
+type bodyWriter struct {
+	w   io.WriteCloser
+	err error
+}
+
+func (b *bodyWriter) Write(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, errors.New("write after failure")
+	}
+	n, err := b.w.Write(p)
+	b.err = err
+	return n, err
+}
