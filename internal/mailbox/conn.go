@@ -1,0 +1,75 @@
+package mailbox
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// Conn is a connection whose deadlines belong to the operation under way: its
+// context closes it, and the peer may be silent for the timeout only. Between
+// operations it waits without limit.
+//
+// Deadlines set by others are ignored: go-imap sets its own, which know no
+// context and would undo these.
+type Conn struct {
+	net.Conn
+	timeout time.Duration
+
+	mu   sync.Mutex
+	busy bool
+}
+
+// Begin binds the connection to ctx until the returned function is called. When
+// ctx ends first the connection is closed, for what was half said cannot be taken
+// back.
+func (c *Conn) Begin(ctx context.Context) (end func()) {
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	c.setBusy(true)
+	return func() {
+		stop()
+		c.setBusy(false)
+	}
+}
+
+func (c *Conn) setBusy(busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = busy
+	c.arm()
+}
+
+// arm sets the read deadline anew; c.mu is held.
+func (c *Conn) arm() {
+	var until time.Time
+	if c.busy {
+		until = time.Now().Add(c.timeout)
+	}
+	_ = c.Conn.SetReadDeadline(until) // fails on closed connections only, and so will the read
+}
+
+// Read waits for the peer no longer than the timeout while an operation is under way.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	c.arm()
+	c.mu.Unlock()
+	return c.Conn.Read(p)
+}
+
+// Write waits for the peer to take the bytes no longer than the timeout.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// SetDeadline does nothing; see [Conn].
+func (c *Conn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing; see [Conn].
+func (c *Conn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing; see [Conn].
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
