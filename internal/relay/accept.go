@@ -1,0 +1,149 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/smtp"
+)
+
+// Submission is a message handed in, before it has an identity.
+type Submission struct {
+	Device     string
+	Account    string // whose mailbox sends it
+	From       mail.Address
+	To         []mail.Address
+	EightBit   bool
+	UTF8       bool
+	RemoteAddr string // host:port or host of who handed it in; "" when that is this machine
+	Via        string // the "with" of the Received header (RFC 3848); "" is ESMTPSA
+}
+
+// Accept takes responsibility for a message: when it returns nil, the message
+// is committed and will be delivered or fail visibly. It adds a Received header,
+// and Date and Message-ID where they are missing, and makes all line ends CRLF.
+// Only the header is held in memory.
+//
+// A message that cannot be taken is fault.Invalid. An error of body is returned
+// wrapped; everything else comes from the store.
+func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id string, err error) {
+	if s.Account == "" || s.From.Null() || len(s.To) == 0 {
+		return "", fault.New(fault.Invalid, "accept message", "account, sender and a recipient are needed")
+	}
+	src := &source{r: body}
+	br := bufio.NewReaderSize(smtp.Canonical(src), 32<<10)
+	h, err := scanHeader(br)
+	if err != nil {
+		return "", fmt.Errorf("accept message: %w", err)
+	}
+	if h.received > maxReceived {
+		return "", fault.New(fault.Invalid, "accept message", "it has %d Received headers and must be going in circles", h.received)
+	}
+	now := r.cfg.Now()
+	m := s.message(now)
+	top := r.topHeaders(&m, s, h, now)
+	whole := io.MultiReader(strings.NewReader(top), bytes.NewReader(h.fields), strings.NewReader("\r\n"), bytes.NewReader(h.body), br)
+	if err := r.cfg.Store.PutMessage(ctx, &m, whole); err != nil {
+		if src.err != nil { // the store may not have wrapped it
+			err = src.err
+		}
+		return "", fmt.Errorf("accept message: %w", err)
+	}
+	r.stats.accepted.Add(1)
+	r.event(ctx, "accepted", m, slog.String("device", m.Device), slog.Int64("size", m.Size))
+	r.Wake()
+	return m.ID, nil
+}
+
+// message is what of the submission goes into the queue; a recipient named
+// twice is there once.
+func (s Submission) message(now time.Time) Message {
+	m := Message{
+		ID: mail.NewID(now), Account: s.Account, Device: s.Device, From: s.From,
+		EightBit: s.EightBit, UTF8: s.UTF8, State: Queued, Accepted: now, NotBefore: now,
+	}
+	seen := make(map[string]bool, len(s.To))
+	for _, to := range s.To {
+		if key := strings.ToLower(to.String()); !seen[key] {
+			seen[key] = true
+			m.Recipients = append(m.Recipients, Recipient{Address: to, State: Waiting})
+		}
+		m.UTF8 = m.UTF8 || to.NeedsUTF8()
+	}
+	m.UTF8 = m.UTF8 || s.From.NeedsUTF8()
+	return m
+}
+
+// topHeaders notes the identity of the message and returns the lines to put
+// above its own.
+func (r *Relay) topHeaders(m *Message, s Submission, h header, now time.Time) string {
+	m.Subject, m.MessageID = h.subject, h.messageID
+	date := now.Format("Mon, 02 Jan 2006 15:04:05 -0700")
+	var b strings.Builder
+	b.WriteString("Received: ")
+	if from := receivedFrom(s); from != "" {
+		b.WriteString("from " + from + "\r\n\t")
+	}
+	via := s.Via
+	setDefault(&via, "ESMTPSA")
+	fmt.Fprintf(&b, "by %s with %s id %s;\r\n\t%s\r\n", atom(r.cfg.Hostname), atom(via), m.ID, date)
+	if !h.hasDate {
+		b.WriteString("Date: " + date + "\r\n")
+	}
+	if !h.hasID {
+		m.MessageID = mail.NewMessageID(now, m.From.Domain)
+		b.WriteString("Message-ID: " + m.MessageID + "\r\n")
+	}
+	return b.String()
+}
+
+// receivedFrom is the clause that names the device and its address.
+func receivedFrom(s Submission) string {
+	host := s.RemoteAddr
+	if ap, err := netip.ParseAddrPort(host); err == nil {
+		host = ap.Addr().Unmap().String()
+	}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return ""
+	case addr.Is6():
+		host = "IPv6:" + addr.WithZone("").String()
+	}
+	name := s.Device
+	setDefault(&name, "unknown")
+	return atom(name) + " ([" + host + "])"
+}
+
+// atom makes a configured name safe to stand in a header.
+func atom(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, s)
+}
+
+// source remembers the error that ended the submission, EOF apart.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,170 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/smtp"
+)
+
+// Bounds of one delivery.
+const (
+	sendTimeout   = 30 * time.Minute // 150 MB on a slow line
+	commitTimeout = 30 * time.Second // how long an outcome is tried to be written
+	commitPause   = 200 * time.Millisecond
+)
+
+// deliver makes one try with a leased message and commits what came of it. Only
+// then may the connection be used again: the next command tells the server that
+// its answer was taken to heart.
+func (r *Relay) deliver(ctx context.Context, m Message) {
+	r.event(ctx, "delivering", m)
+	c, res, err := r.attempt(ctx, m)
+	if ctx.Err() != nil && untouched(res, err) { // stopped: the lease is given back as it was
+		if c != nil {
+			c.Abort()
+		}
+		return
+	}
+	now := r.cfg.Now()
+	if why := r.plan.settle(&m, res, err, now); why != nil && c != nil {
+		r.pause(ctx, &m, c, why, now)
+	}
+	committed := r.commit(ctx, m)
+	switch {
+	case c == nil:
+	case committed:
+		r.farewell(r.lanes.put(c))
+	default:
+		c.Abort()
+	}
+	if committed {
+		r.report(ctx, m, res, err)
+	}
+}
+
+// untouched reports whether a try left no trace worth recording.
+func untouched(res smtp.Result, err error) bool {
+	f := fault.As(err)
+	return err != nil && !res.Accepted && len(res.Recipients) == 0 && (f == nil || !f.Ambiguous && f.Reply == nil)
+}
+
+// attempt sends m to the recipients that wait. A kept connection that turns out
+// to be dead is replaced once.
+func (r *Relay) attempt(ctx context.Context, m Message) (*link, smtp.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	c, reused, err := r.lanes.take(ctx, m.Account)
+	if err != nil {
+		return nil, smtp.Result{}, err
+	}
+	res, err := r.send(ctx, c, m)
+	if reused && dead(c, res, err) && ctx.Err() == nil {
+		c.Abort()
+		if c, err = r.lanes.open(ctx, c.lane); err != nil {
+			return nil, smtp.Result{}, err
+		}
+		res, err = r.send(ctx, c, m)
+	}
+	return c, res, err
+}
+
+// dead reports whether the server had closed a kept connection before the
+// message was begun.
+func dead(c *link, res smtp.Result, err error) bool {
+	if err == nil || c.Usable() || len(res.Recipients) > 0 || res.Reply != nil {
+		return false
+	}
+	f := fault.As(err)
+	return f != nil && !f.Ambiguous && (f.Reply == nil || f.Reply.Code == "421")
+}
+
+func (r *Relay) send(ctx context.Context, c *link, m Message) (smtp.Result, error) {
+	body, err := r.cfg.Store.Body(ctx, m.ID)
+	if err != nil {
+		return smtp.Result{}, fault.Wrap(fault.Temporary, "open message body", err)
+	}
+	defer func() { _ = body.Close() }()
+	env := mail.Envelope{From: m.From, EightBit: m.EightBit, UTF8: m.UTF8}
+	for _, rcpt := range m.Recipients {
+		if rcpt.State == Waiting {
+			env.To = append(env.To, rcpt.Address)
+		}
+	}
+	return c.Send(ctx, env, m.Size, body)
+}
+
+// pause stops the account for a refusal while sending, before the message is put
+// back, so that nobody picks it up in between. (A refused sign-in has paused it
+// already.) When that cannot be done, the message backs off by itself.
+func (r *Relay) pause(ctx context.Context, m *Message, c *link, why *fault.Error, now time.Time) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	if err := r.lanes.pause(ctx, c.lane, why); !pauses(fault.KindOf(err)) {
+		m.Attempts++
+		m.Kind = fault.Temporary.String()
+		m.NotBefore = now.Add(r.plan.wait(fault.Temporary, 0, m.Attempts))
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "account not paused", slog.String("account", m.Account), slog.Any("error", err))
+	}
+}
+
+// commit writes the outcome. An upstream that has said 250 must not be asked
+// twice, so a store in trouble is tried again for a while, stop or no stop.
+func (r *Relay) commit(ctx context.Context, m Message) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	for pause := commitPause; ; pause *= 2 {
+		err := r.cfg.Store.FinishMessage(ctx, r.cfg.Holder, m)
+		if err == nil {
+			return true
+		}
+		final := errors.Is(err, fault.Conflict) || errors.Is(err, fault.NotFound)
+		if !final && waitFor(ctx, pause) == nil {
+			continue
+		}
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "outcome not recorded", slog.String("id", m.ID),
+			slog.String("account", m.Account), slog.String("state", string(m.State)), slog.Any("error", err))
+		return false
+	}
+}
+
+func waitFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// report counts and tells what a committed try has come to.
+func (r *Relay) report(ctx context.Context, m Message, res smtp.Result, err error) {
+	switch {
+	case m.State == Delivered:
+		r.stats.delivered.Add(1)
+		r.event(ctx, "delivered", m, slog.String("reply", res.Reply.String()))
+	case m.State == Failed:
+		r.stats.failed.Add(1)
+		r.event(ctx, "failed", m, slog.String("kind", m.Kind), slog.String("reply", m.Reason))
+	case m.Kind == fault.NeedsSignIn.String() || m.Kind == fault.NeedsAdmin.String():
+		r.event(ctx, "paused", m, slog.String("kind", m.Kind), slog.String("reply", m.Reason))
+	default:
+		r.stats.deferred.Add(1)
+		f := fault.As(err)
+		r.event(ctx, "deferred", m, slog.String("kind", m.Kind), slog.String("reply", m.Reason),
+			slog.Bool("ambiguous", f != nil && f.Ambiguous), slog.Time("not_before", m.NotBefore))
+	}
+}
+
+// event is the one line a change of state gets. Neither subject nor body are in it.
+func (r *Relay) event(ctx context.Context, name string, m Message, more ...slog.Attr) {
+	attrs := append([]slog.Attr{slog.String("event", name), slog.String("id", m.ID), slog.String("account", m.Account),
+		slog.Int("recipients", len(m.Recipients)), slog.Int("attempts", m.Attempts)}, more...)
+	r.cfg.Events.LogAttrs(ctx, slog.LevelInfo, "mail", attrs...)
+}

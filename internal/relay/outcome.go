@@ -1,0 +1,172 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/smtp"
+)
+
+// schedule decides when a message is tried again, and when no more.
+type schedule struct {
+	giveUp time.Duration
+	random func() float64 // [0,1)
+}
+
+// backoffs are the waits after the first tries; from then on it is hourly.
+func backoffs() []time.Duration {
+	return []time.Duration{30 * time.Second, 2 * time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute}
+}
+
+// wait is how long to leave a message alone after its n-th try, counted from 1.
+func (s schedule) wait(kind fault.Kind, named time.Duration, n int) time.Duration {
+	switch {
+	case kind == fault.Throttled && named == 0:
+		return 10*time.Second + time.Duration(s.random()*float64(50*time.Second))
+	case named > 0:
+		return named + s.jitter(named)
+	case kind == fault.Quota:
+		return time.Hour + s.jitter(time.Hour)
+	}
+	steps := backoffs()
+	d := time.Hour
+	if n <= len(steps) {
+		d = steps[max(n, 1)-1]
+	}
+	return d + s.jitter(d)
+}
+
+// jitter is up to a tenth of d, so that messages deferred together come apart.
+func (s schedule) jitter(d time.Duration) time.Duration {
+	return time.Duration(s.random() * float64(d) / 10)
+}
+
+// exhausted reports whether a message has had its time. One that lay still
+// because its account was paused gets the short waits all the same.
+func (s schedule) exhausted(m Message, now time.Time) bool {
+	return now.Sub(m.Accepted) >= s.giveUp && m.Attempts > len(backoffs())
+}
+
+// pauses reports whether a failure is the account's and not the message's.
+func pauses(kind fault.Kind) bool { return kind == fault.NeedsSignIn || kind == fault.NeedsAdmin }
+
+// settle writes into m what one try has come to. The returned fault is the one
+// to pause the account for, nil when there is none.
+//
+// Each recipient that upstream took is accepted and never sent again; one that
+// was refused for good is refused; the others wait. See docs/way-of-a-message.md.
+func (s schedule) settle(m *Message, res smtp.Result, err error, now time.Time) (pause *fault.Error) {
+	var worst *fault.Error // why the waiting ones wait
+	for i := range m.Recipients {
+		rcpt := &m.Recipients[i]
+		if rcpt.State != Waiting {
+			continue
+		}
+		f := failureFor(*rcpt, res, err)
+		if f == nil {
+			rcpt.State, rcpt.Reply = Accepted, res.Reply.String()
+			continue
+		}
+		rcpt.Reply = words(f)
+		if f.Kind == fault.Permanent || f.Kind == fault.Invalid {
+			rcpt.State = Refused
+			continue
+		}
+		if worst == nil || severity(f.Kind) > severity(worst.Kind) {
+			worst = f
+		}
+	}
+	m.Done, m.Reason, m.Kind = time.Time{}, "", ""
+	if worst != nil && pauses(worst.Kind) {
+		m.State, m.NotBefore, m.Reason, m.Kind = Queued, now, words(worst), worst.Kind.String()
+		return worst
+	}
+	m.Attempts++
+	switch {
+	case worst == nil:
+		m.conclude(now)
+	case s.exhausted(*m, now):
+		m.abandon(worst, now)
+	default:
+		m.State, m.Reason, m.Kind = Queued, words(worst), worst.Kind.String()
+		m.NotBefore = now.Add(s.wait(worst.Kind, worst.RetryAfter, m.Attempts))
+	}
+	return nil
+}
+
+// failureFor finds what kept one recipient from getting the message.
+func failureFor(rcpt Recipient, res smtp.Result, err error) *fault.Error {
+	for _, r := range res.Recipients {
+		if r.Err != nil && r.Address == rcpt.Address {
+			return asFault(r.Err)
+		}
+	}
+	switch {
+	case err != nil:
+		return asFault(err)
+	case !res.Accepted: // nobody was taken, so nothing was sent; this one was not asked about
+		return fault.New(fault.Temporary, "deliver", "the server took no recipient")
+	}
+	return nil
+}
+
+func asFault(err error) *fault.Error {
+	if f := fault.As(err); f != nil {
+		return f
+	}
+	return &fault.Error{Kind: fault.KindOf(err), Op: "deliver", Err: err}
+}
+
+// severity orders the reasons to wait: the one that asks most of people wins.
+func severity(k fault.Kind) int {
+	switch k {
+	case fault.NeedsSignIn, fault.NeedsAdmin:
+		return 3
+	case fault.Quota:
+		return 2
+	case fault.Throttled:
+		return 1
+	}
+	return 0
+}
+
+// words is a failure as the queue page shows it.
+func words(f *fault.Error) string {
+	text := oneLine(f.Error())
+	if f.Ambiguous {
+		text = "the answer was cut off, so the message may have been sent already: " + text
+	}
+	return text
+}
+
+// conclude ends a message nobody waits for any more.
+func (m *Message) conclude(now time.Time) {
+	m.State, m.Done, m.NotBefore = Delivered, now, time.Time{}
+	var refused []string
+	for _, r := range m.Recipients {
+		if r.State == Refused {
+			refused = append(refused, r.Address.String()+": "+r.Reply)
+		}
+	}
+	if len(refused) == 0 {
+		return
+	}
+	m.State, m.Kind = Failed, fault.Permanent.String()
+	m.Reason = refused[0]
+	if len(refused) > 1 || len(refused) < len(m.Recipients) {
+		m.Reason = fmt.Sprintf("%d of %d recipients refused; %s", len(refused), len(m.Recipients), refused[0])
+	}
+}
+
+// abandon gives up on the recipients that still wait.
+func (m *Message) abandon(last *fault.Error, now time.Time) {
+	for i := range m.Recipients {
+		if r := &m.Recipients[i]; r.State == Waiting {
+			r.State = Refused
+		}
+	}
+	m.State, m.Done, m.NotBefore, m.Kind = Failed, now, time.Time{}, last.Kind.String()
+	m.Reason = strings.Join([]string{"given up after " + now.Sub(m.Accepted).Round(time.Hour).String(), words(last)}, "; last: ")
+}

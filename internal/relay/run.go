@@ -1,0 +1,139 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Run delivers until ctx is done. Then it takes no more work, lets what is being
+// sent end within the grace, gives its leases back and returns nil.
+func (r *Relay) Run(ctx context.Context) error {
+	// Sends outlive ctx: a stop must not cut a message in two.
+	sending, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	poll := time.NewTicker(r.cfg.Poll)
+	defer poll.Stop()
+	care := time.NewTicker(r.cfg.Lease / 4)
+	defer care.Stop()
+	trouble := ""
+	r.tend(ctx)
+	for ctx.Err() == nil {
+		trouble = r.complain(ctx, trouble, r.claim(ctx, sending))
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+		case <-poll.C:
+			r.farewell(r.lanes.stale(false))
+		case <-care.C:
+			r.tend(ctx)
+		}
+	}
+	r.stop(ctx, cut)
+	return nil
+}
+
+// complain logs a failure of the loop when it begins, and its end.
+func (r *Relay) complain(ctx context.Context, before string, err error) (now string) {
+	switch {
+	case ctx.Err() != nil:
+		return before
+	case err == nil && before != "":
+		r.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "queue works again")
+	case err != nil && before == "":
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "queue does not work", slog.Any("error", err))
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// claim leases as many due messages as there are free workers, and sends them.
+func (r *Relay) claim(ctx, sending context.Context) error {
+	free := r.cfg.Workers - int(r.busy.Load())
+	if free <= 0 {
+		return nil
+	}
+	round := r.lanes.look()
+	paused, err := r.cfg.Accounts.Paused(ctx)
+	if err != nil {
+		return fmt.Errorf("list paused accounts: %w", err)
+	}
+	r.lanes.looked(round, paused)
+	now := r.cfg.Now()
+	due, err := r.cfg.Store.ClaimMessages(ctx, r.cfg.Holder, now, now.Add(r.cfg.Lease), free, r.cfg.PerAccount, paused)
+	if err != nil {
+		return fmt.Errorf("claim messages: %w", err)
+	}
+	for _, m := range due {
+		r.busy.Add(1)
+		r.sends.Go(func() {
+			defer r.Wake() // a worker is free, and so may be a place of the account
+			defer r.busy.Add(-1)
+			r.deliver(sending, m)
+		})
+	}
+	return nil
+}
+
+// tend keeps our leases alive and takes back those of holders that died.
+func (r *Relay) tend(ctx context.Context) {
+	now := r.cfg.Now()
+	if err := r.cfg.Store.ExtendLeases(ctx, r.cfg.Holder, now.Add(r.cfg.Lease)); err != nil {
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not extended", slog.Any("error", err))
+	}
+	n, err := r.cfg.Store.ExpireLeases(ctx, now)
+	if err != nil {
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not expired", slog.Any("error", err))
+	}
+	if n > 0 {
+		r.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "messages taken back from a holder that went away", slog.Int("messages", n))
+	}
+}
+
+// farewell closes connections without holding anybody up.
+func (r *Relay) farewell(links []*link) {
+	for _, c := range links {
+		r.sends.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+			defer cancel()
+			_ = c.Close(ctx) // what the server says to a farewell changes nothing
+		})
+	}
+}
+
+// stop waits for the sends in flight, cuts them when the grace is over, and
+// tidies up. While it waits, the leases are kept alive.
+func (r *Relay) stop(ctx context.Context, cut context.CancelFunc) {
+	ctx = context.WithoutCancel(ctx)
+	graceful, cancel := context.WithTimeout(ctx, r.cfg.Grace)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		r.sends.Wait()
+		close(done)
+	}()
+	care := time.NewTicker(r.cfg.Lease / 4)
+	defer care.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case <-care.C:
+			r.tend(ctx)
+		case <-graceful.Done():
+			cut()
+			<-done
+			waiting = false
+		}
+	}
+	r.farewell(r.lanes.stale(true))
+	r.sends.Wait()
+	release, cancelRelease := context.WithTimeout(ctx, commitTimeout)
+	defer cancelRelease()
+	if err := r.cfg.Store.ReleaseLeases(release, r.cfg.Holder); err != nil {
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not released", slog.Any("error", err))
+	}
+}

@@ -1,0 +1,95 @@
+package relay
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"slices"
+
+	gosasl "github.com/emersion/go-sasl"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/sasl"
+	"postern/internal/secret"
+	"postern/internal/smtp"
+)
+
+// Route is the way out of an account.
+type Route struct {
+	Mailbox  mail.Address
+	Server   mail.Server
+	RootCAs  *x509.CertPool // nil: the system's
+	Password secret.Text    // an app password; empty means a token signs in
+}
+
+// Routes finds the way of an account. An unknown account is fault.NotFound.
+type Routes interface {
+	Route(ctx context.Context, account string) (Route, error)
+}
+
+// TokenSource gives access tokens for an account's mail server. fresh asks for
+// one that was not handed out before.
+type TokenSource interface {
+	Token(ctx context.Context, account string, fresh bool) (secret.Text, error)
+}
+
+// SMTP is the [Sender] over SMTP submission.
+type SMTP struct {
+	Routes    Routes
+	Tokens    TokenSource
+	HelloName string
+	Timeouts  smtp.Timeouts
+}
+
+// Open connects and signs in. A refused token is replaced once, on the spot: it
+// may have been revoked or spent while it was cached.
+func (s *SMTP) Open(ctx context.Context, account string) (Upstream, error) {
+	route, err := s.Routes.Route(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	if !route.Password.Empty() {
+		return s.open(ctx, route, withPassword(route))
+	}
+	token, err := s.Tokens.Token(ctx, account, false)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.open(ctx, route, withToken(route, token))
+	if !errors.Is(err, fault.NeedsSignIn) {
+		return c, err
+	}
+	if token, err = s.Tokens.Token(ctx, account, true); err != nil {
+		return nil, err
+	}
+	return s.open(ctx, route, withToken(route, token))
+}
+
+// login chooses the SASL client for a server's mechanisms.
+type login func(mechanisms []string) gosasl.Client
+
+func withToken(route Route, token secret.Text) login {
+	return func([]string) gosasl.Client { return sasl.NewXOAUTH2Client(route.Mailbox.String(), token) }
+}
+
+func withPassword(route Route) login {
+	return func(mechanisms []string) gosasl.Client {
+		if slices.Contains(mechanisms, gosasl.Plain) {
+			return gosasl.NewPlainClient("", route.Mailbox.String(), route.Password.Reveal())
+		}
+		return gosasl.NewLoginClient(route.Mailbox.String(), route.Password.Reveal())
+	}
+}
+
+func (s *SMTP) open(ctx context.Context, route Route, as login) (Upstream, error) {
+	c, err := smtp.Dial(ctx, smtp.Config{Server: route.Server, RootCAs: route.RootCAs, HelloName: s.HelloName, Timeouts: s.Timeouts})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Auth(ctx, func() gosasl.Client { return as(c.Mechanisms()) }); err != nil {
+		_ = c.Close(ctx) // nothing was sent; the refusal is what counts
+		return nil, err
+	}
+	return c, nil
+}
