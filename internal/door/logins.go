@@ -1,0 +1,182 @@
+package door
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/secret"
+)
+
+// Logins checks device passwords for all doors. A password that was right once
+// is remembered (as a keyed hash, in memory), so that a device that signs in for
+// every message costs nothing; guessing becomes slower with every failure.
+// It is safe for concurrent use.
+type Logins struct {
+	devices Devices
+	delay   time.Duration
+	decoy   string        // a hash to spend time on for unknown names
+	hashing chan struct{} // bounds the memory that argon2 takes at once
+	key     [32]byte
+
+	mu    sync.Mutex
+	known map[[32]byte]struct{}
+	fails map[string]failures // by remote host
+}
+
+type failures struct {
+	count int
+	last  time.Time
+}
+
+// Bounds of what Logins remembers and does.
+const (
+	maxKnown     = 10_000
+	maxFails     = 10_000
+	failsForget  = 10 * time.Minute
+	maxDelay     = 8 * time.Second
+	defaultDelay = 250 * time.Millisecond
+	hashesAtOnce = 2
+)
+
+// NewLogins checks against devices. delay is how long the first failure of a
+// host is answered late; it doubles with each further one. 0 is 250 ms.
+func NewLogins(devices Devices, delay time.Duration) (*Logins, error) {
+	decoy, err := HashPassword(NewPassword())
+	if err != nil {
+		return nil, err
+	}
+	if delay <= 0 {
+		delay = defaultDelay
+	}
+	l := &Logins{
+		devices: devices, delay: delay, decoy: decoy,
+		hashing: make(chan struct{}, hashesAtOnce),
+		known:   make(map[[32]byte]struct{}),
+		fails:   make(map[string]failures),
+	}
+	_, _ = rand.Read(l.key[:])
+	return l, nil
+}
+
+// Check returns the device that name and password belong to. A wrong name, a
+// wrong password and a disabled device are all the same fault.Denied, given
+// after the delay that the remote host has earned. Other errors are the store's.
+func (l *Logins) Check(ctx context.Context, name string, password secret.Text, remote string) (Device, error) {
+	d, err := l.devices.Device(ctx, name)
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return Device{}, err
+	}
+	phc := d.PasswordHash
+	if err != nil || d.Disabled || phc == "" {
+		phc = l.decoy
+	}
+	ok, verr := l.verify(ctx, name, phc, password)
+	if verr != nil {
+		return Device{}, verr
+	}
+	if ok && phc != l.decoy {
+		l.forgive(remote)
+		return d, nil
+	}
+	if err := wait(ctx, l.blame(remote)); err != nil {
+		return Device{}, fault.Wrap(fault.Temporary, "check login", err)
+	}
+	return Device{}, fault.New(fault.Denied, "check login", "the name or the password is wrong, or the device is disabled")
+}
+
+// Still returns the present state of a device that signed in before; fault.Denied
+// when it was removed, disabled or given another password since.
+func (l *Logins) Still(ctx context.Context, d Device) (Device, error) {
+	now, err := l.devices.Device(ctx, d.Name)
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return Device{}, err
+	}
+	if err != nil || now.Disabled || now.PasswordHash != d.PasswordHash {
+		return Device{}, fault.New(fault.Denied, "check login", "the device was removed, disabled or given another password")
+	}
+	return now, nil
+}
+
+// verify asks memory first. The stored hash is part of what is remembered, so a
+// changed password is forgotten by itself.
+func (l *Logins) verify(ctx context.Context, name, phc string, password secret.Text) (bool, error) {
+	mac := hmac.New(sha256.New, l.key[:])
+	for _, s := range []string{name, phc, password.Reveal()} {
+		mac.Write([]byte(s + "\x00"))
+	}
+	sum := [32]byte(mac.Sum(nil))
+	l.mu.Lock()
+	_, known := l.known[sum]
+	l.mu.Unlock()
+	if known {
+		return true, nil
+	}
+	select {
+	case l.hashing <- struct{}{}:
+		defer func() { <-l.hashing }()
+	case <-ctx.Done():
+		return false, fault.Wrap(fault.Temporary, "check login", ctx.Err())
+	}
+	err := VerifyPassword(phc, password)
+	if errors.Is(err, fault.Denied) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.known) >= maxKnown {
+		clear(l.known)
+	}
+	l.known[sum] = struct{}{}
+	return true, nil
+}
+
+// blame counts a failure and says how long to hold its answer back.
+func (l *Logins) blame(remote string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if len(l.fails) >= maxFails {
+		for host, f := range l.fails {
+			if now.Sub(f.last) > failsForget {
+				delete(l.fails, host)
+			}
+		}
+		if len(l.fails) >= maxFails {
+			clear(l.fails)
+		}
+	}
+	f := l.fails[remote]
+	if now.Sub(f.last) > failsForget {
+		f.count = 0
+	}
+	f.count++
+	f.last = now
+	l.fails[remote] = f
+	return min(l.delay<<min(f.count-1, 16), maxDelay)
+}
+
+func (l *Logins) forgive(remote string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.fails, remote)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,160 @@
+package door
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/relay"
+)
+
+// Acceptor takes responsibility for submissions; [relay.Relay] is one.
+type Acceptor interface {
+	Accept(ctx context.Context, s relay.Submission, body io.Reader) (id string, err error)
+}
+
+// SMTPConfig builds an SMTP door. Logins, Relay, Mailbox and TLS are required.
+type SMTPConfig struct {
+	Logins  *Logins
+	Relay   Acceptor
+	Mailbox func(ctx context.Context, account string) (mail.Address, error) // of a device's account
+	TLS     *tls.Config
+
+	Implicit      bool // TLS from the first octet (465) instead of STARTTLS
+	Hostname      string
+	MaxSize       int64         // octets of a message; 150 MB
+	MaxRecipients int           // of a message; 1,000
+	MaxSessions   int           // at once; 500
+	Idle          time.Duration // a signed-in device may be silent for this; 5 min
+	Session       time.Duration // a session may last this; 2 h
+	Grace         time.Duration // a stop lets messages that come in take this; 30 s
+	Log           *slog.Logger  // one line per login, refusal and acceptance; nil discards
+}
+
+const (
+	maxLine       = 1 << 20         // octets; go-smtp's 2,000 breaks long AUTH and body lines
+	strangerIdle  = time.Minute     // silence allowed before the login
+	writePatience = 1 * time.Minute // for one reply
+)
+
+func (c SMTPConfig) withDefaults() SMTPConfig {
+	for _, d := range []struct {
+		at  *time.Duration
+		def time.Duration
+	}{{&c.Idle, 5 * time.Minute}, {&c.Session, 2 * time.Hour}, {&c.Grace, 30 * time.Second}} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	if c.Hostname == "" {
+		c.Hostname = "localhost"
+	}
+	if c.MaxSize <= 0 {
+		c.MaxSize = 150 << 20
+	}
+	if c.MaxRecipients <= 0 {
+		c.MaxRecipients = 1000
+	}
+	if c.MaxSessions <= 0 {
+		c.MaxSessions = 500
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// SMTP is a submission door (RFC 6409): TLS, then a device's login, then mail
+// from the account's mailbox or a sender the device may use. 250 after a message
+// means that the relay has committed it.
+type SMTP struct{ cfg SMTPConfig }
+
+// NewSMTP builds the door; [SMTP.Serve] opens it.
+func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
+	if cfg.TLS == nil || cfg.Logins == nil || cfg.Relay == nil || cfg.Mailbox == nil {
+		return nil, fault.New(fault.Invalid, "open smtp door", "TLS, logins, relay and mailbox are needed")
+	}
+	return &SMTP{cfg: cfg.withDefaults()}, nil
+}
+
+// Serve takes connections from l until ctx is done; then it closes l, ends idle
+// sessions, lets messages that are coming in end within the grace, and returns
+// nil. It may be called for several listeners.
+func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
+	tracked := &wires{Listener: l, patience: min(strangerIdle, s.cfg.Idle), session: s.cfg.Session,
+		most: s.cfg.MaxSessions, open: make(map[*wire]struct{})}
+	// Messages that come in outlive ctx, until the grace is over.
+	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server := s.server(serving)
+	served := make(chan error, 1)
+	go func() {
+		if s.cfg.Implicit {
+			served <- server.Serve(tls.NewListener(tracked, s.cfg.TLS))
+			return
+		}
+		served <- server.Serve(tracked)
+	}()
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+	}
+	s.stop(serving, server, tracked, cut)
+	if err != nil {
+		return fmt.Errorf("serve smtp: %w", err)
+	}
+	return nil
+}
+
+func (s *SMTP) server(ctx context.Context) *gosmtp.Server {
+	server := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) { return s.newSession(ctx, c) }))
+	server.Domain = s.cfg.Hostname
+	server.MaxRecipients = s.cfg.MaxRecipients
+	server.MaxMessageBytes = s.cfg.MaxSize
+	server.MaxLineLength = maxLine
+	server.WriteTimeout = writePatience
+	server.EnableSMTPUTF8 = true
+	server.ErrorLog = complaints{s.cfg.Log}
+	if !s.cfg.Implicit {
+		server.TLSConfig = s.cfg.TLS
+	}
+	return server
+}
+
+func (s *SMTP) stop(ctx context.Context, server *gosmtp.Server, tracked *wires, cut context.CancelFunc) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Shutdown(ctx) // closes the listener and waits for the sessions
+	}()
+	tracked.each((*wire).leave)
+	grace := time.NewTimer(s.cfg.Grace)
+	defer grace.Stop()
+	select {
+	case <-done:
+		return
+	case <-grace.C:
+	}
+	tracked.each(func(w *wire) { _ = w.Close() })
+	cut()
+	<-done
+}
+
+// complaints brings go-smtp's own log lines into ours.
+type complaints struct{ log *slog.Logger }
+
+func (c complaints) Printf(format string, v ...any) {
+	c.log.Info("smtp session ended", slog.String("reason", strings.TrimSpace(fmt.Sprintf(format, v...))))
+}
+
+func (c complaints) Println(v ...any) { c.Printf("%s", fmt.Sprintln(v...)) }
