@@ -69,7 +69,7 @@ const (
 type Match struct {
 	AADSTS   []string `json:"aadsts,omitempty"`   // numbers of Entra errors
 	Code     []string `json:"code,omitempty"`     // 535, NO, -ERR, 429, invalid_grant
-	Enhanced []string `json:"enhanced,omitempty"` // 5.7.3, a range 5.7.700-749, ErrorAccessDenied
+	Enhanced []string `json:"enhanced,omitempty"` // 5.7.3, a range 5.7.700-749, IN-USE, ErrorAccessDenied
 	Text     []string `json:"text,omitempty"`     // parts of the text, lower case
 }
 

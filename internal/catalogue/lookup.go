@@ -11,7 +11,7 @@ import (
 type Query struct {
 	Protocol string // oauth, smtp, imap, pop3, graph
 	Code     string // 535, NO, -ERR, an HTTP status, or the OAuth error value
-	Enhanced string // 5.7.3, an AADSTS number, or Graph's error code
+	Enhanced string // 5.7.3, an AADSTS number, IMAP's or POP3's [CODE], or Graph's error code
 	Text     string // the words
 }
 
@@ -79,6 +79,10 @@ func read(q Query) reply {
 		if r.enhanced == "" {
 			r.enhanced = leadingEnhanced(r.text)
 		}
+	case IMAP, POP3:
+		if code, rest, ok := bracketed(r.text); ok && r.enhanced == "" {
+			r.enhanced, r.text = code, rest
+		}
 	}
 	return r
 }
@@ -110,6 +114,17 @@ func leadingEnhanced(text string) string {
 		}
 	}
 	return ""
+}
+
+// bracketed takes the response code off a text that begins with one: "[IN-USE]
+// words" (RFC 2449 §8, RFC 9051 §7.1).
+func bracketed(text string) (code, rest string, ok bool) {
+	inner, ok := strings.CutPrefix(strings.TrimSpace(text), "[")
+	if !ok {
+		return "", text, false
+	}
+	code, rest, ok = strings.Cut(inner, "]")
+	return code, strings.TrimSpace(rest), ok
 }
 
 // score is how closely an entry fits the reply, 0 when it does not.
