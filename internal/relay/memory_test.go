@@ -1,0 +1,206 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/relay"
+)
+
+// memory is a Store in memory, with the leases of the real one.
+type memory struct {
+	mu       sync.Mutex
+	messages map[string]*kept
+	failing  map[string]error // method name → error it returns
+	history  *history
+}
+
+type kept struct {
+	relay.Message
+	body   []byte
+	holder string
+	until  time.Time
+}
+
+func newMemory(h *history) *memory {
+	return &memory{messages: make(map[string]*kept), failing: make(map[string]error), history: h}
+}
+
+func (s *memory) fail(method string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing[method] = err
+}
+
+func (s *memory) PutMessage(_ context.Context, m *relay.Message, body io.Reader) error {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failing["PutMessage"]; err != nil {
+		return err
+	}
+	m.Size = int64(len(b))
+	c := *m
+	c.Recipients = slices.Clone(m.Recipients)
+	s.messages[m.ID] = &kept{Message: c, body: b}
+	return nil
+}
+
+func (s *memory) ClaimMessages(_ context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) ([]relay.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failing["ClaimMessages"]; err != nil {
+		return nil, err
+	}
+	flying := make(map[string]int)
+	var due []*kept
+	for _, k := range s.messages {
+		if k.State == relay.Delivering {
+			flying[k.Account]++
+		} else if k.State == relay.Queued && !k.NotBefore.After(now) && !slices.Contains(skip, k.Account) {
+			due = append(due, k)
+		}
+	}
+	slices.SortFunc(due, func(a, b *kept) int {
+		if c := a.NotBefore.Compare(b.NotBefore); c != 0 {
+			return c
+		}
+		return bytes.Compare([]byte(a.ID), []byte(b.ID))
+	})
+	var out []relay.Message
+	for _, k := range due {
+		if len(out) < limit && flying[k.Account] < perAccount {
+			flying[k.Account]++
+			k.State, k.holder, k.until = relay.Delivering, holder, until
+			m := k.Message
+			m.Recipients = slices.Clone(k.Recipients)
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+func (s *memory) leased(do func(*kept) bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, k := range s.messages {
+		if k.State == relay.Delivering && do(k) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *memory) ExtendLeases(_ context.Context, holder string, until time.Time) error {
+	s.leased(func(k *kept) bool {
+		if k.holder == holder {
+			k.until = until
+		}
+		return true
+	})
+	return nil
+}
+
+func (s *memory) ExpireLeases(_ context.Context, now time.Time) (int, error) {
+	return s.leased(func(k *kept) bool {
+		if k.until.Before(now) {
+			k.State, k.holder = relay.Queued, ""
+			return true
+		}
+		return false
+	}), nil
+}
+
+func (s *memory) ReleaseLeases(_ context.Context, holder string) error {
+	s.leased(func(k *kept) bool {
+		if k.holder == holder {
+			k.State, k.holder = relay.Queued, ""
+		}
+		return true
+	})
+	return nil
+}
+
+func (s *memory) FinishMessage(_ context.Context, holder string, m relay.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failing["FinishMessage"]; err != nil {
+		return err
+	}
+	k := s.messages[m.ID]
+	if k == nil || k.State != relay.Delivering || k.holder != holder {
+		return fault.New(fault.Conflict, "finish message", "%s is not leased to %s", m.ID, holder)
+	}
+	k.Message, k.holder = m, ""
+	if m.State == relay.Delivered {
+		k.body = nil
+	}
+	s.history.add("finish " + string(m.State))
+	return nil
+}
+
+func (s *memory) Body(_ context.Context, id string) (io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failing["Body"]; err != nil {
+		return nil, err
+	}
+	return io.NopCloser(bytes.NewReader(s.messages[id].body)), nil
+}
+
+func (s *memory) Message(_ context.Context, id string) (relay.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.messages[id]
+	if k == nil {
+		return relay.Message{}, fault.New(fault.NotFound, "find message", "%s", id)
+	}
+	return k.Message, nil
+}
+
+func (s *memory) Messages(context.Context, relay.Filter) ([]relay.Message, error) { return nil, nil }
+
+func (s *memory) Counts(context.Context) (map[relay.State]int, error) { return nil, nil }
+
+func (s *memory) RequeueMessage(context.Context, string, time.Time) error { return nil }
+
+func (s *memory) DeleteMessage(context.Context, string) error { return nil }
+
+func (s *memory) RequeueAccount(context.Context, string, time.Time) error { return nil }
+
+// history is the order in which things happened.
+type history struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (h *history) add(line string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines = append(h.lines, line)
+}
+
+func (h *history) all() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.lines)
+}
+
+func (h *history) count(line string) int {
+	n := 0
+	for _, l := range h.all() {
+		if l == line {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,212 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/relay"
+	"postern/internal/smtp"
+)
+
+// setting is a relay with a store in memory, and an upstream that does what the
+// test says. Everything runs in a synctest bubble, so waits cost nothing.
+type setting struct {
+	t       *testing.T
+	history *history
+	store   *memory
+	relay   *relay.Relay
+	events  *bytes.Buffer
+
+	mu     sync.Mutex
+	openAs func(n int) error                                                        // n counts from 1
+	sendAs func(ctx context.Context, n int, env mail.Envelope) (smtp.Result, error) // n counts from 1
+	opened int
+	sent   int
+	paused map[string]string
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func newSetting(t *testing.T) *setting {
+	s := &setting{t: t, history: &history{}, events: &bytes.Buffer{}, paused: make(map[string]string)}
+	s.store = newMemory(s.history)
+	s.openAs = func(int) error { return nil }
+	s.sendAs = func(context.Context, int, mail.Envelope) (smtp.Result, error) { return taken(), nil }
+	s.relay = s.build("holder-1")
+	return s
+}
+
+func (s *setting) build(holder string) *relay.Relay {
+	return relay.New(relay.Config{
+		Store: s.store, Sender: s, Accounts: s, Holder: holder, Hostname: "gate.example",
+		Events: slog.New(slog.NewTextHandler(&lockedWriter{w: s.events}, nil)),
+	})
+}
+
+// run starts the relay and stops it when the test ends.
+func (s *setting) run() {
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ended = make(chan error, 1)
+	go func() { s.ended <- s.relay.Run(s.ctx) }()
+}
+
+func (s *setting) end() {
+	s.t.Helper()
+	s.cancel()
+	if err := <-s.ended; err != nil {
+		s.t.Errorf("Run: %v", err)
+	}
+}
+
+func (s *setting) accept(account string, to ...string) string {
+	s.t.Helper()
+	sub := relay.Submission{Device: "scanner", Account: account, From: mail.Address{Local: account, Domain: "contoso.com"}, RemoteAddr: "192.0.2.7:4711"}
+	for _, a := range to {
+		parsed, err := mail.ParseAddress(a)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		sub.To = append(sub.To, parsed)
+	}
+	id, err := s.relay.Accept(context.Background(), sub, strings.NewReader("Subject: hush hush\n\ntext\n"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return id
+}
+
+func (s *setting) message(id string) relay.Message {
+	s.t.Helper()
+	m, err := s.store.Message(context.Background(), id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return m
+}
+
+// after lets d pass and everything come to rest.
+func (s *setting) after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (s *setting) Open(ctx context.Context, account string) (relay.Upstream, error) {
+	s.mu.Lock()
+	s.opened++
+	n, as := s.opened, s.openAs
+	s.mu.Unlock()
+	s.history.add("open " + account)
+	if err := as(n); err != nil {
+		return nil, err
+	}
+	return &pipe{s: s, usable: true}, nil
+}
+
+func (s *setting) Paused(context.Context) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for account := range s.paused {
+		out = append(out, account)
+	}
+	return out, nil
+}
+
+func (s *setting) Pause(_ context.Context, account string, kind fault.Kind, reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused[account] = reason
+	s.history.add("pause " + account + " " + kind.String())
+	return nil
+}
+
+func (s *setting) Working(_ context.Context, account string) error {
+	s.history.add("working " + account)
+	return nil
+}
+
+func (s *setting) resume(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.paused, account)
+}
+
+// pipe is an upstream connection.
+type pipe struct {
+	s      *setting
+	usable bool
+}
+
+func (p *pipe) Send(ctx context.Context, env mail.Envelope, _ int64, body io.Reader) (smtp.Result, error) {
+	p.s.mu.Lock()
+	p.s.sent++
+	n, as := p.s.sent, p.s.sendAs
+	p.s.mu.Unlock()
+	p.s.history.add("send")
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return smtp.Result{}, err
+	}
+	res, err := as(ctx, n, env)
+	if f := fault.As(err); f != nil && f.Reply == nil {
+		p.usable = false
+	}
+	if res.Accepted {
+		p.s.history.add("taken")
+	}
+	return res, err
+}
+
+func (p *pipe) Usable() bool { return p.usable }
+
+func (p *pipe) Close(context.Context) error {
+	p.s.history.add("quit")
+	return nil
+}
+
+func (p *pipe) Abort() { p.s.history.add("abort") }
+
+func taken(refused ...smtp.RecipientReply) smtp.Result {
+	return smtp.Result{Accepted: true, Recipients: refused, Reply: &fault.Reply{Protocol: "smtp", Code: "250", Enhanced: "2.0.0", Text: "OK"}}
+}
+
+// told is a refusal by the server.
+func told(kind fault.Kind, code, enhanced string) *fault.Error {
+	return &fault.Error{Kind: kind, Op: "smtp x", Reply: &fault.Reply{Protocol: "smtp", Code: code, Enhanced: enhanced, Text: "words"}}
+}
+
+// inOrder checks that the lines appear in this order, others in between.
+func (h *history) inOrder(t *testing.T, lines ...string) {
+	t.Helper()
+	all := h.all()
+	rest := all
+	for _, l := range lines {
+		i := slices.Index(rest, l)
+		if i < 0 {
+			t.Fatalf("%q does not follow; history: %q", l, all)
+		}
+		rest = rest[i+1:]
+	}
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
