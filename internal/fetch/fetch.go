@@ -1,10 +1,42 @@
 // Package fetch takes mail out of mailboxes and hands attachments on, exactly
 // once: tasks, rules, the ledger, extraction and the hand-over.
 //
-// A message's files are staged and synced first, then promised in the ledger,
-// then renamed into place; only then is the mailbox touched. A crash between any
-// two of these steps is repaired by the next run, without loss and without a
-// second copy. The package speaks no protocol: it reads from a [Source].
+// It speaks no protocol (it reads from a [Source]), obtains no token, and keeps
+// nothing itself (a [Ledger] does). The mailbox is opened read-only and changed
+// only after the files are durably in place.
+//
+// # The states of a message
+//
+//	             nothing wanted
+//	(unknown) ──────────────────▶ no_match
+//	   │  ▲
+//	   │  └── failed ◀── an attempt that did not get as far as staged;
+//	   │        │        the message's own fault, or its connection's twice in a run
+//	   │        └── third attempt, or out of bounds ──▶ parked (waits for a person)
+//	   │
+//	   │ 1 every file and the manifest written under staging names, synced
+//	   │ 2 directory synced
+//	   │ 3 ledger: staged, with staging names and promised final names
+//	   ▼
+//	 staged
+//	   │ 4 each file renamed to its final name, never over another file
+//	   │ 5 directory synced, then the manifest renamed, directory synced again
+//	   │ 6 ledger: saved
+//	   ▼
+//	 saved
+//	   │ 7 the mailbox action
+//	   │ 8 ledger: done
+//	   ▼
+//	 done
+//
+// Cut before 3, the staging files are orphans: they are swept an hour later, and
+// the message is taken from the start. Cut after 3, the next run goes on from the
+// ledger without the mailbox: a staging name that is gone was renamed, whether or
+// not somebody has since taken the file away. A foreign file under a promised name
+// makes the run promise another name first (3 again, for that file and the
+// manifest). Cut after 6, only the action is made; a message that is gone counts
+// as acted upon. When the server renumbers a folder, a message that was saved under
+// the old numbers is recognised by Message-ID and digest, and not saved again.
 package fetch
 
 import (
@@ -15,7 +47,7 @@ import (
 // Task is a scheduled fetch (product C1–C6, thin).
 type Task struct {
 	Name      string
-	Account   string
+	Account   string        // whose mailbox
 	Folder    string        // as the server names it; INBOX by default
 	Directory string        // absolute; where files go
 	Every     time.Duration // 0: manual only
@@ -61,11 +93,16 @@ const (
 	Parked      EntryState = "parked"   // tried too often; waits for a person
 )
 
+// Place is what the ledger knows the task's folder by: account and folder. Mailboxes
+// share UIDVALIDITY values, so the folder's name alone would let one mailbox pass
+// for another when a task changes its account.
+func (t Task) Place() string { return t.Account + "/" + t.Folder }
+
 // Key is a message's place in a mailbox (RFC 9051 §2.3.1.1). UIDValidity is part
 // of it: a new one makes new keys.
 type Key struct {
 	Task        string
-	Folder      string
+	Folder      string // [Task.Place]: account and folder
 	UIDValidity uint32
 	UID         uint32
 }
@@ -74,7 +111,7 @@ type Key struct {
 type Entry struct {
 	Key
 	MessageID string // second guard; may be empty
-	Digest    string // SHA-256 of the whole message, hex; with MessageID guards against a UIDVALIDITY change
+	Digest    string // SHA-256 of the whole message as it came, hex; with MessageID guards against a UIDVALIDITY change
 	State     EntryState
 	Files     []File // in the order of the parts; the manifest is the last
 	Attempts  int
@@ -86,7 +123,7 @@ type Entry struct {
 // File is one handed-over file.
 type File struct {
 	Name        string `json:"name"`     // final name in Task.Directory, no separators
-	Staging     string `json:"-"`        // temporary name in the same directory
+	Staging     string `json:"-"`        // absolute path it was staged under; its directory is where Name will be
 	Original    string `json:"original"` // as the message called it
 	ContentType string `json:"content_type"`
 	Size        int64  `json:"size"`

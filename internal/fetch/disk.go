@@ -1,0 +1,214 @@
+package fetch
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"postern/internal/fault"
+)
+
+// errDisk marks failures of the directory, as opposed to the message's or the
+// mailbox's. They end the run: the next message would fare no better.
+var errDisk = errors.New("directory")
+
+// disk is a task's directory. Staging names carry a mark of the task, so that
+// tasks may share a directory without sweeping each other's files.
+type disk struct {
+	dir  string
+	mark string
+	step func(string) // tests cut the run here
+}
+
+const (
+	stagingPrefix = ".postern-"
+	stagingSuffix = ".part"
+	orphanAge     = time.Hour // younger ones may be another node's, whose lock we do not know to be lost
+)
+
+func newDisk(t Task, step func(string)) disk {
+	sum := sha256.Sum256([]byte(t.Name))
+	return disk{dir: filepath.Clean(t.Directory), mark: stagingPrefix + hex.EncodeToString(sum[:4]), step: step}
+}
+
+// diskError classifies: what a person must put right, and what time may.
+func (d disk) diskError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &fault.Error{Kind: fault.Temporary, Op: op, Err: errors.Join(errDisk, err)}
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return e.WithHint("make room in %s; the mail stays in the mailbox and is fetched then", d.dir)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		e.Kind = fault.NeedsAdmin
+		return e.WithHint("create the directory %s, or mount it", d.dir)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		e.Kind = fault.NeedsAdmin
+		return e.WithHint("let the service write to %s", d.dir)
+	}
+	return e
+}
+
+// check looks whether the directory is there, before the mailbox is bothered.
+func (d disk) check() error {
+	if !filepath.IsAbs(d.dir) {
+		return fault.New(fault.Invalid, "open directory", "%q is not an absolute path", d.dir)
+	}
+	info, err := os.Stat(d.dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: d.dir, Err: syscall.ENOTDIR}
+	}
+	return d.diskError("open directory", err)
+}
+
+// anchor is a hidden empty file that tells this directory from the bare mount
+// point that is seen when a drive is missing. Without it, staging files that are
+// gone would be taken for renamed ones.
+func (d disk) anchor() string { return d.mark + ".here" }
+
+func (d disk) dropAnchor() error {
+	f, err := os.OpenFile(filepath.Join(d.dir, d.anchor()), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	return d.diskError("write to directory", err)
+}
+
+// anchored reports whether dir is one in which files were staged before.
+func (d disk) anchored(dir string) error {
+	_, err := os.Lstat(filepath.Join(dir, d.anchor()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return (&fault.Error{Kind: fault.NeedsAdmin, Op: "resume hand-over", Err: errors.Join(errDisk, err)}).
+			WithHint("files were staged in %s, and it is another directory now: mount the right one. If it is the right one, create the empty file %s in it", dir, d.anchor())
+	}
+	return d.diskError("resume hand-over", err)
+}
+
+// stagedFile is a file being written under its staging name.
+type stagedFile struct {
+	d    disk
+	f    *os.File
+	hash hash.Hash
+	size int64
+}
+
+func (d disk) create() (output, error) {
+	path := filepath.Join(d.dir, d.mark+"-"+strings.ToLower(rand.Text())+stagingSuffix)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // consumers are other users; the umask narrows it
+	if err != nil {
+		return nil, d.diskError("stage file", err)
+	}
+	d.step("created")
+	return &stagedFile{d: d, f: f, hash: sha256.New()}, nil
+}
+
+// Write appends to the file.
+func (s *stagedFile) Write(p []byte) (int, error) {
+	n, err := s.f.Write(p)
+	s.size += int64(n)
+	_, _ = s.hash.Write(p[:n]) // never fails
+	return n, s.d.diskError("stage file", err)
+}
+
+// Close makes the content durable; the directory is not synced yet.
+func (s *stagedFile) Close() error {
+	s.d.step("written")
+	err := s.f.Sync()
+	if closeErr := s.f.Close(); err == nil {
+		err = closeErr
+	}
+	s.d.step("synced")
+	return s.d.diskError("sync file", err)
+}
+
+func (s *stagedFile) file() File {
+	return File{Staging: s.f.Name(), Size: s.size, SHA256: hex.EncodeToString(s.hash.Sum(nil))}
+}
+
+// discard removes staging files that were not promised; what cannot be removed now
+// is swept later.
+func discard(files []File) {
+	for _, f := range files {
+		if f.Staging != "" {
+			_ = os.Remove(f.Staging)
+		}
+	}
+}
+
+// sweep removes the task's orphans.
+func (d disk) sweep(promised map[string]bool, now time.Time) error {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return d.diskError("open directory", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		path := filepath.Join(d.dir, name)
+		if !strings.HasPrefix(name, d.mark+"-") || !strings.HasSuffix(name, stagingSuffix) || promised[path] {
+			continue
+		}
+		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > orphanAge {
+			_ = os.Remove(path) // it is in nobody's way
+		}
+	}
+	return nil
+}
+
+// exists reports whether a name is used in the directory.
+func exists(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// moved is what became of a rename.
+type moved uint8
+
+const (
+	movedNow    moved = iota
+	movedBefore       // the staging name is gone: an earlier run renamed it
+	nameTaken         // a foreign file has the final name
+)
+
+// place renames a staged file to its final name without touching a file that has
+// that name already.
+func (d disk) place(f File) (moved, error) {
+	dir := filepath.Dir(f.Staging)
+	final := filepath.Join(dir, f.Name)
+	err := renameNew(f.Staging, final)
+	switch {
+	case err == nil:
+		return movedNow, nil
+	case errors.Is(err, fs.ErrExist):
+		return d.collided(f.Staging, final)
+	case errors.Is(err, fs.ErrNotExist):
+		return movedBefore, d.anchored(dir)
+	}
+	return 0, d.diskError("rename file", err)
+}
+
+// collided tells a foreign file from our own, linked but not yet unlinked.
+func (d disk) collided(staging, final string) (moved, error) {
+	s, err := os.Lstat(staging)
+	if errors.Is(err, fs.ErrNotExist) {
+		return movedBefore, d.anchored(filepath.Dir(staging))
+	}
+	if err != nil {
+		return 0, d.diskError("rename file", err)
+	}
+	if f, err := os.Lstat(final); err == nil && os.SameFile(s, f) {
+		return movedNow, d.diskError("rename file", os.Remove(staging))
+	}
+	return nameTaken, nil
+}
+
+// sync makes the names in a directory durable.
+func (d disk) sync(dir string) error { return d.diskError("sync directory", syncDir(dir)) }

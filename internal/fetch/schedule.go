@@ -1,0 +1,119 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"postern/internal/fault"
+)
+
+// schedule is what the loop remembers between looks at the ledger.
+type schedule struct {
+	*Fetcher
+	running sync.WaitGroup
+	slots   chan struct{}
+
+	mu   sync.Mutex
+	busy map[string]bool
+	hold map[string]time.Time // by account: a server asked for patience
+}
+
+// Run runs tasks as they become due until ctx ends, then waits for those under way,
+// which stop at their next step and are resumed later. When a task is due is read
+// from its last run in the ledger, so nodes and restarts do not run it twice in an
+// interval. Tasks that are added, changed, disabled or deleted are noticed within
+// Config.Poll. A failing task is logged and stops no other.
+func (f *Fetcher) Run(ctx context.Context) error {
+	s := &schedule{
+		Fetcher: f,
+		slots:   make(chan struct{}, f.cfg.Workers),
+		busy:    make(map[string]bool),
+		hold:    make(map[string]time.Time),
+	}
+	defer s.running.Wait()
+	for {
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+			f.cfg.Log.ErrorContext(ctx, "tasks_unknown", "error", err)
+		}
+		if err := sleep(ctx, f.cfg.Poll); err != nil {
+			return nil //nolint:nilerr // being told to stop is no failure
+		}
+	}
+}
+
+// look starts every task that is due and has a free slot.
+func (s *schedule) look(ctx context.Context) error {
+	tasks, err := s.cfg.Ledger.Tasks(ctx)
+	if err != nil {
+		return ledgerError(err)
+	}
+	for _, t := range tasks {
+		due, err := s.due(ctx, t)
+		if err != nil {
+			return err
+		}
+		if !due {
+			continue
+		}
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			return nil // the rest is as due at the next look
+		}
+		s.start(ctx, t)
+	}
+	return nil
+}
+
+func (s *schedule) due(ctx context.Context, t Task) (bool, error) {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	wait := s.busy[t.Name] || now.Before(s.hold[t.Account])
+	s.mu.Unlock()
+	if wait || t.Disabled || t.Every <= 0 {
+		return false, nil
+	}
+	last, err := s.cfg.Ledger.Runs(ctx, t.Name, 1)
+	if err != nil {
+		return false, ledgerError(err)
+	}
+	return len(last) == 0 || !now.Before(last[0].Started.Add(t.Every)), nil
+}
+
+func (s *schedule) start(ctx context.Context, t Task) {
+	s.mu.Lock()
+	s.busy[t.Name] = true
+	s.mu.Unlock()
+	s.running.Go(func() {
+		rec, err := s.RunTask(ctx, t.Name, Options{})
+		s.note(ctx, t, rec, err)
+		s.mu.Lock()
+		delete(s.busy, t.Name)
+		s.mu.Unlock()
+		<-s.slots
+	})
+}
+
+// note logs how a run ended, and keeps the whole account quiet for as long as the
+// server asked.
+func (s *schedule) note(ctx context.Context, t Task, rec Run, err error) {
+	switch {
+	case err == nil:
+		s.cfg.Log.InfoContext(ctx, "task_run", "task", t.Name, "run", rec.ID,
+			"looked", rec.Looked, "saved", rec.Saved, "files", rec.Files, "failed", rec.Failed)
+	case ctx.Err() != nil:
+		s.cfg.Log.InfoContext(ctx, "task_stopped", "task", t.Name, "run", rec.ID)
+	case rec.ID == "" || errors.Is(err, fault.Conflict) && rec.Ended.IsZero():
+		s.cfg.Log.DebugContext(ctx, "task_not_started", "task", t.Name, "error", err)
+	default:
+		s.cfg.Log.WarnContext(ctx, "task_failed", "task", t.Name, "run", rec.ID,
+			"kind", fault.KindOf(err).String(), "error", err, "hint", fault.HintOf(err))
+	}
+	if e := fault.As(err); e != nil && e.RetryAfter > 0 {
+		s.mu.Lock()
+		s.hold[t.Account] = s.cfg.Now().Add(e.RetryAfter)
+		s.mu.Unlock()
+	}
+}
