@@ -98,7 +98,7 @@ func (r *run) promise(ctx context.Context, e *Entry, files []File, m Manifest) e
 		files[i].Name = taken.choose(r.disk.dir, safeName(files[i].Original, files[i].ContentType, i+1))
 	}
 	m.Files = files
-	list, err := m.write(r.disk, taken.choose(r.disk.dir, fmt.Sprintf("message-%d-%d.manifest.json", e.UIDValidity, e.UID)))
+	list, err := m.write(r.disk, taken.choose(r.disk.dir, fmt.Sprintf("message-%d-%d%s", e.UIDValidity, e.UID, manifestSuffix)))
 	e.Files = append(files, list)
 	if err == nil {
 		err = r.disk.dropAnchor()
@@ -110,7 +110,7 @@ func (r *run) promise(ctx context.Context, e *Entry, files []File, m Manifest) e
 		discard(e.Files)
 		return err
 	}
-	r.step("staged")
+	r.step("staging durable")
 	e.State = Staged
 	return r.put(ctx, e) // a failing ledger may have kept the promise: the files stay, to be finished or swept
 }
@@ -170,7 +170,11 @@ func (r *run) rename(ctx context.Context, e *Entry, i int) error {
 		taken[strings.ToLower(f.Name)] = true
 	}
 	files := append([]File(nil), e.Files...)
-	files[i].Name = taken.choose(dir, files[i].Name)
+	wish := files[i].Original // the manifest's is ours already
+	if i != last {
+		wish = safeName(files[i].Original, files[i].ContentType, i+1)
+	}
+	files[i].Name = taken.choose(dir, wish)
 	old := files[last]
 	if i != last {
 		m, err := readManifest(r.disk, old)

@@ -14,10 +14,13 @@ import (
 // may want to append something.
 const maxName = 200
 
+// manifestSuffix is what consumers wait for.
+const manifestSuffix = ".manifest.json"
+
 // safeName makes a file name of what a sender called the n-th file: one that stays
 // in its directory and means the same on Linux, Windows and macOS. It never
-// returns "", a name with a separator, a control character or a leading dot, or
-// one that Windows reserves.
+// returns "", a name with a separator, a control character or a leading dot, one
+// that Windows reserves, or one that passes for a manifest.
 func safeName(original, contentType string, n int) string {
 	name := original
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
@@ -33,6 +36,9 @@ func safeName(original, contentType string, n int) string {
 	}
 	if reserved(name) {
 		name = shorten("_" + name)
+	}
+	if stem, ext := splitName(name); strings.EqualFold(ext, manifestSuffix) {
+		name = shorten(stem + ".manifest_.json") // a sender writes no manifests
 	}
 	return name
 }
@@ -56,11 +62,7 @@ func shorten(name string) string { return withSuffix(name, "", maxName) }
 
 // withSuffix puts a suffix before the extension and cuts the stem so that all fits.
 func withSuffix(name, suffix string, limit int) string {
-	ext := path.Ext(name)
-	if len(ext) > 20 || len(ext) == len(name) {
-		ext = ""
-	}
-	stem := strings.TrimSuffix(name, ext)
+	stem, ext := splitName(name)
 	if room := limit - len(ext) - len(suffix); len(stem) > room {
 		for room > 0 && !utf8.RuneStart(stem[room]) {
 			room--
@@ -68,6 +70,20 @@ func withSuffix(name, suffix string, limit int) string {
 		stem = stem[:room]
 	}
 	return strings.TrimRight(stem+suffix+ext, ". ")
+}
+
+// splitName cuts a name before its extension, if it has one.
+func splitName(name string) (stem, ext string) {
+	for _, double := range []string{manifestSuffix, ".tar.gz"} {
+		if cut := len(name) - len(double); cut > 0 && strings.EqualFold(name[cut:], double) {
+			return name[:cut], name[cut:]
+		}
+	}
+	ext = path.Ext(name)
+	if len(ext) > 20 || len(ext) == len(name) {
+		ext = ""
+	}
+	return strings.TrimSuffix(name, ext), ext
 }
 
 // reserved reports the device names of Windows, which no extension makes harmless.

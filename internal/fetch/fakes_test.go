@@ -1,0 +1,387 @@
+package fetch
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"postern/internal/fault"
+)
+
+// memory is a Ledger that forgets nothing until the test ends.
+type memory struct {
+	mu      sync.Mutex
+	tasks   map[string]Task
+	entries map[Key]Entry
+	runs    []Run
+	locks   map[string]lockOf
+	broken  error // what every write answers
+}
+
+type lockOf struct {
+	holder string
+	until  time.Time
+}
+
+func newMemory(tasks ...Task) *memory {
+	m := &memory{tasks: make(map[string]Task), entries: make(map[Key]Entry), locks: make(map[string]lockOf)}
+	for _, t := range tasks {
+		m.tasks[t.Name] = t
+	}
+	return m
+}
+
+func (m *memory) Tasks(context.Context) ([]Task, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.SortedFunc(maps.Values(m.tasks), func(a, b Task) int { return cmp.Compare(a.Name, b.Name) }), nil
+}
+
+func (m *memory) Task(_ context.Context, name string) (Task, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.tasks[name]
+	if !ok {
+		return Task{}, fault.NotFound
+	}
+	return t, nil
+}
+
+func (m *memory) PutTask(_ context.Context, t Task) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tasks[t.Name] = t
+	return nil
+}
+
+func (m *memory) DeleteTask(_ context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.tasks, name)
+	return nil
+}
+
+func (m *memory) LockTask(_ context.Context, task, holder string, now, until time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, held := m.locks[task]; held && l.holder != holder && now.Before(l.until) {
+		return fault.Conflict
+	}
+	m.locks[task] = lockOf{holder, until}
+	return nil
+}
+
+func (m *memory) UnlockTask(_ context.Context, task, holder string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locks[task].holder == holder {
+		delete(m.locks, task)
+	}
+	return nil
+}
+
+func (m *memory) Known(_ context.Context, task, folder string, uidValidity uint32) (map[uint32]EntryState, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := make(map[uint32]EntryState)
+	for k, e := range m.entries {
+		if k.Task == task && k.Folder == folder && k.UIDValidity == uidValidity {
+			known[k.UID] = e.State
+		}
+	}
+	return known, nil
+}
+
+func (m *memory) Unfinished(_ context.Context, task string) ([]Entry, error) {
+	return m.find(func(e Entry) bool {
+		return e.Task == task && (e.State == Staged || e.State == Saved || e.State == EntryFailed)
+	}), nil
+}
+
+func (m *memory) find(want func(Entry) bool) []Entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Entry
+	for _, e := range m.entries {
+		if want(e) {
+			e.Files = slices.Clone(e.Files)
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.UID, b.UID) })
+	return out
+}
+
+func (m *memory) Entry(_ context.Context, k Key) (Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.entries[k]
+	if !ok {
+		return Entry{}, fault.NotFound
+	}
+	return e, nil
+}
+
+func (m *memory) Twin(_ context.Context, k Key, messageID, digest string) (Entry, error) {
+	all := m.find(func(e Entry) bool {
+		return e.Task == k.Task && e.Folder == k.Folder && e.UIDValidity != k.UIDValidity &&
+			e.MessageID == messageID && e.Digest == digest && (e.State == Saved || e.State == Done)
+	})
+	if len(all) == 0 {
+		return Entry{}, fault.NotFound
+	}
+	return all[0], nil
+}
+
+func (m *memory) PutEntries(_ context.Context, es ...Entry) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		return m.broken
+	}
+	for _, e := range es {
+		e.Files = slices.Clone(e.Files)
+		m.entries[e.Key] = e
+	}
+	return nil
+}
+
+func (m *memory) Entries(_ context.Context, task string, _ int) ([]Entry, error) {
+	return m.find(func(e Entry) bool { return e.Task == task }), nil
+}
+
+func (m *memory) PutRun(_ context.Context, r Run) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.runs = slices.DeleteFunc(m.runs, func(o Run) bool { return o.ID == r.ID })
+	m.runs = append([]Run{r}, m.runs...)
+	return nil
+}
+
+func (m *memory) Runs(_ context.Context, task string, limit int) ([]Run, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Run
+	for _, r := range m.runs {
+		if r.Task == task && len(out) < limit {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// mail is a message in a folder.
+type letter struct {
+	raw     string
+	arrived time.Time
+	seen    bool
+}
+
+// post is a mailbox, and the Sources and Source that read it.
+type post struct {
+	mu       sync.Mutex
+	validity uint32
+	inbox    map[uint32]*letter
+	moved    map[string][]string // by folder
+	opens    int
+	bodies   int // downloads begun
+	changes  int // mailbox actions asked for
+	fail     func(op string, uid uint32) error
+	cutAfter int64 // octets of a body after which the connection breaks; 0: never
+	cuts     int   // how many bodies are cut so
+}
+
+func newPost(raws ...string) *post {
+	p := &post{validity: 14, inbox: make(map[uint32]*letter), moved: make(map[string][]string)}
+	for _, raw := range raws {
+		p.deliver(raw, epoch)
+	}
+	return p
+}
+
+var epoch = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func (p *post) deliver(raw string, arrived time.Time) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	uid := uint32(len(p.inbox) + 1)
+	for p.inbox[uid] != nil {
+		uid++
+	}
+	p.inbox[uid] = &letter{raw: raw, arrived: arrived}
+	return uid
+}
+
+func (p *post) Open(_ context.Context, _, _ string) (Source, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opens++
+	if err := p.check("open", 0); err != nil {
+		return nil, err
+	}
+	return &line{p}, nil
+}
+
+func (p *post) check(op string, uid uint32) error {
+	if p.fail == nil {
+		return nil
+	}
+	return p.fail(op, uid)
+}
+
+type line struct{ p *post }
+
+func (l *line) Search(_ context.Context, unread bool, since time.Time) (uint32, []uint32, error) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if err := l.p.check("search", 0); err != nil {
+		return 0, nil, err
+	}
+	var uids []uint32
+	for uid, m := range l.p.inbox {
+		if (!unread || !m.seen) && !m.arrived.Before(since) {
+			uids = append(uids, uid)
+		}
+	}
+	slices.Sort(uids)
+	return l.p.validity, uids, nil
+}
+
+func (l *line) valid(op string, v, uid uint32) error {
+	if v != l.p.validity {
+		return fault.New(fault.Conflict, op, "renumbered")
+	}
+	return l.p.check(op, uid)
+}
+
+func (l *line) Describe(_ context.Context, v uint32, uids []uint32, each func(uint32, int64, time.Time)) error {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if err := l.valid("describe", v, 0); err != nil {
+		return err
+	}
+	for _, uid := range uids {
+		if m := l.p.inbox[uid]; m != nil {
+			each(uid, int64(len(m.raw)), m.arrived)
+		}
+	}
+	return nil
+}
+
+func (l *line) Body(_ context.Context, v, uid uint32, read func(io.Reader) error) error {
+	l.p.mu.Lock()
+	err := l.valid("body", v, uid)
+	m := l.p.inbox[uid]
+	l.p.bodies++
+	cut := int64(0)
+	if l.p.cuts > 0 && l.p.cutAfter > 0 {
+		l.p.cuts--
+		cut = l.p.cutAfter
+	}
+	l.p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return fault.New(fault.NotFound, "body", "gone")
+	}
+	if cut > 0 {
+		broken := fault.New(fault.Temporary, "body", "connection reset")
+		return read(io.MultiReader(io.LimitReader(bytes.NewReader([]byte(m.raw)), cut), failing{broken}))
+	}
+	return read(bytes.NewReader([]byte(m.raw)))
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func (l *line) HasFolder(_ context.Context, name string) (bool, error) { return name != "Nowhere", nil }
+
+func (l *line) change(op string, v uint32, uids []uint32, do func(uid uint32, m *letter)) error {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	l.p.changes++
+	if err := l.valid(op, v, 0); err != nil {
+		return err
+	}
+	for _, uid := range uids {
+		if m := l.p.inbox[uid]; m != nil {
+			do(uid, m)
+		}
+	}
+	return nil
+}
+
+func (l *line) MarkRead(_ context.Context, v uint32, uids []uint32) error {
+	return l.change("mark", v, uids, func(_ uint32, m *letter) { m.seen = true })
+}
+
+func (l *line) Move(_ context.Context, v uint32, uids []uint32, target string) error {
+	return l.change("move", v, uids, func(uid uint32, m *letter) {
+		l.p.moved[target] = append(l.p.moved[target], m.raw)
+		delete(l.p.inbox, uid)
+	})
+}
+
+func (l *line) Delete(_ context.Context, v uint32, uids []uint32) error {
+	return l.change("delete", v, uids, func(uid uint32, _ *letter) { delete(l.p.inbox, uid) })
+}
+
+func (l *line) Close() error { return nil }
+
+// bench is a task with its fakes.
+type bench struct {
+	*Fetcher
+	ledger *memory
+	post   *post
+	task   Task
+	now    time.Time
+}
+
+func newBench(t *testing.T, p *post, change func(*Task)) *bench {
+	t.Helper()
+	task := Task{
+		Name: "invoices", Account: "in@contoso.com", Folder: "INBOX", Directory: t.TempDir(),
+		Start: StartAll, After: AfterNothing, Created: epoch.Add(-time.Hour),
+	}
+	if change != nil {
+		change(&task)
+	}
+	b := &bench{ledger: newMemory(task), post: p, task: task, now: epoch.Add(time.Hour)}
+	b.Fetcher = New(Config{
+		Ledger: b.ledger, Sources: p, Holder: "node", Now: func() time.Time { return b.now },
+		Pause: time.Millisecond, MaxMessage: 8 << 20,
+	})
+	return b
+}
+
+// run runs the task, which must succeed.
+func (b *bench) run(t *testing.T) Run {
+	t.Helper()
+	r, err := b.RunTask(t.Context(), b.task.Name, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// message composes a message with attachments, given as name, content pairs.
+func message(id string, pairs ...string) string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "From: Anna <anna@fabrikam.com>\r\nTo: in@contoso.com\r\nSubject: Invoice %s\r\n"+
+		"Message-ID: <%s@fabrikam.com>\r\nDate: Wed, 04 Mar 2026 05:00:00 +0000\r\nMIME-Version: 1.0\r\n"+
+		"Content-Type: multipart/mixed; boundary=frontier\r\n\r\n--frontier\r\n\r\nPlease find attached.\r\n", id, id)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		fmt.Fprintf(&b, "--frontier\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=%q\r\n\r\n%s\r\n", pairs[i], pairs[i+1])
+	}
+	b.WriteString("--frontier--\r\n")
+	return b.String()
+}
