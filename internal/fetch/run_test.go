@@ -1,0 +1,397 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/fault"
+)
+
+func TestSecondRunDownloadsNothing(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"), message("2"), message("3", "b.pdf", "beta"))
+	b := newBench(t, p, nil)
+	r := b.run(t)
+	if r.Looked != 3 || r.Saved != 2 || r.Files != 2 || r.Failed != 0 {
+		t.Errorf("first run: %+v", r)
+	}
+	bodies := p.bodies
+	if r := b.run(t); r.Looked != 0 || p.bodies != bodies {
+		t.Errorf("second run: %+v, %d more downloads", r, p.bodies-bodies)
+	}
+	if p.changes != 0 {
+		t.Errorf("the mailbox was changed %d times by a task that leaves it", p.changes)
+	}
+}
+
+func TestActions(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		after             After
+		seen, gone, moved bool
+	}{{AfterNothing, false, false, false}, {AfterRead, true, false, false}, {AfterMove, false, true, true}, {AfterDelete, false, true, false}} {
+		t.Run(string(tt.after), func(t *testing.T) {
+			t.Parallel()
+			p := newPost(message("1", "a.pdf", "alpha"), message("2"))
+			b := newBench(t, p, func(task *Task) { task.After, task.MoveTo = tt.after, "Archive" })
+			b.run(t)
+			m := p.inbox[1]
+			if (m == nil) != tt.gone || (m != nil && m.seen) != tt.seen || (len(p.moved["Archive"]) == 1) != tt.moved {
+				t.Errorf("message: %+v, moved: %d", m, len(p.moved["Archive"]))
+			}
+			if other := p.inbox[2]; other == nil || other.seen {
+				t.Error("a message without attachments was touched")
+			}
+		})
+	}
+}
+
+func TestWhichMessages(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*Task)
+		want   int
+	}{
+		{"all", func(*Task) {}, 3},
+		{"unread", func(task *Task) { task.Unread = true }, 2},
+		{"new", func(task *Task) { task.Start, task.Created = StartNew, epoch.Add(400*time.Millisecond) }, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost()
+			p.deliver(message("1", "a.pdf", "alpha"), epoch.Add(-time.Second))
+			p.deliver(message("2", "b.pdf", "beta"), epoch)
+			p.deliver(message("3", "c.pdf", "gamma"), epoch.Add(time.Hour))
+			p.inbox[3].seen = true
+			b := newBench(t, p, tt.change)
+			if r := b.run(t); r.Saved != tt.want || p.bodies != tt.want {
+				t.Errorf("saved %d with %d downloads, want %d", r.Saved, p.bodies, tt.want)
+			}
+		})
+	}
+}
+
+func TestDryRunTouchesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "../../a.pdf", "alpha", "CON", "beta"), message("2"))
+	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+	var events []Event
+	r, err := b.RunTask(t.Context(), b.task.Name, Options{DryRun: true, Progress: func(e Event) { events = append(events, e) }})
+	if err != nil || r.Saved != 1 || r.Files != 2 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if len(events) != 2 || events[0].Files[0].Name != "a.pdf" || events[0].Files[1].Name != "_CON" || events[0].Files[0].Size != 5 || events[1].State != NoMatch {
+		t.Errorf("events: %+v", events)
+	}
+	if names := snapshot(t, b.task.Directory); len(names) != 0 {
+		t.Errorf("files: %q", names)
+	}
+	if len(b.ledger.entries)+len(b.ledger.runs)+len(b.ledger.locks)+p.changes != 0 {
+		t.Error("the ledger or the mailbox was changed")
+	}
+}
+
+func TestBrokenConnectionsAreResumed(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", strings.Repeat("b", 4000)), message("3", "c.pdf", "gamma"))
+	p.cutAfter, p.cuts = 900, 1
+	b := newBench(t, p, func(task *Task) { task.After = AfterMove; task.MoveTo = "Archive" })
+	r := b.run(t)
+	if r.Saved != 3 || r.Failed != 0 || p.opens < 2 || len(p.moved["Archive"]) != 3 {
+		t.Errorf("%+v, %d connections, %d moved", r, p.opens, len(p.moved["Archive"]))
+	}
+	if names := snapshot(t, b.task.Directory); len(names) != 7 { // 3 files, 3 manifests, the anchor
+		t.Errorf("files: %q", names)
+	}
+}
+
+func TestAMessageThatBreaksConnectionsIsParkedAtLast(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
+	p.fail = func(op string, uid uint32) error {
+		if op == "body" && uid == 1 {
+			return fault.New(fault.Temporary, op, "connection reset")
+		}
+		return nil
+	}
+	b := newBench(t, p, nil)
+	for i, want := range []EntryState{EntryFailed, EntryFailed, Parked, Parked} {
+		b.run(t)
+		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, b.task.Place(), 14, 1})
+		if err != nil || e.State != want || e.Reason == "" {
+			t.Fatalf("run %d: %+v, %v; want %s", i+1, e, err, want)
+		}
+	}
+	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, b.task.Place(), 14, 2}); err != nil || e.State != Done {
+		t.Errorf("the message behind it: %+v, %v", e, err)
+	}
+}
+
+func TestWhatEndsARun(t *testing.T) {
+	t.Parallel()
+	throttled := &fault.Error{Kind: fault.Throttled, Op: "search", RetryAfter: time.Minute}
+	for _, tt := range []struct {
+		name  string
+		op    string
+		err   error
+		kind  fault.Kind
+		opens int
+	}{
+		{"throttled", "search", throttled, fault.Throttled, 1},
+		{"throttled in a body", "body", throttled, fault.Throttled, 1},
+		{"grant gone", "open", fault.New(fault.NeedsSignIn, "sign in", "no"), fault.NeedsSignIn, 1},
+		{"server away", "open", fault.New(fault.Temporary, "connect", "refused"), fault.Temporary, 1 + maxReconnects},
+		{"no folder", "search", fault.New(fault.NotFound, "examine", "no such folder"), fault.NotFound, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost(message("1", "a.pdf", "alpha"))
+			p.fail = func(op string, _ uint32) error {
+				if op == tt.op {
+					return tt.err
+				}
+				return nil
+			}
+			b := newBench(t, p, nil)
+			r, err := b.RunTask(t.Context(), b.task.Name, Options{})
+			if fault.KindOf(err) != tt.kind || p.opens != tt.opens || r.Error == "" {
+				t.Errorf("%v (%s), %d connections, recorded %q", err, fault.KindOf(err), p.opens, r.Error)
+			}
+			if len(b.ledger.entries) != 0 || len(b.ledger.locks) != 0 {
+				t.Errorf("entries %v, locks %v", b.ledger.entries, b.ledger.locks)
+			}
+			p.fail = nil
+			if r := b.run(t); r.Saved != 1 {
+				t.Errorf("afterwards: %+v", r)
+			}
+		})
+	}
+}
+
+func TestRefusedActionDoesNotStopFetching(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"))
+	refuse := true
+	p.fail = func(op string, _ uint32) error {
+		if op == "mark" && refuse {
+			return fault.New(fault.NeedsAdmin, "store", "read-only folder")
+		}
+		return nil
+	}
+	b := newBench(t, p, func(task *Task) { task.After = AfterRead })
+	for range 2 {
+		if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, fault.NeedsAdmin) {
+			t.Fatalf("a refused action goes unsaid: %v", err)
+		}
+		p.deliver(message("2", "b.pdf", "beta"), epoch)
+	}
+	bodies := p.bodies
+	refuse = false
+	b.run(t)
+	for _, e := range b.ledger.find(func(Entry) bool { return true }) {
+		if e.State != Done || !p.inbox[e.UID].seen {
+			t.Errorf("message %d is %s", e.UID, e.State)
+		}
+	}
+	if p.bodies != bodies+1 {
+		t.Errorf("%d downloads for one new message", p.bodies-bodies)
+	}
+}
+
+func TestMissingTargetStopsBeforeTheFirstDownload(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"))
+	b := newBench(t, p, func(task *Task) { task.After, task.MoveTo = AfterMove, "Nowhere" })
+	_, err := b.RunTask(t.Context(), b.task.Name, Options{})
+	if !errors.Is(err, fault.NeedsAdmin) || fault.HintOf(err) == "" || p.bodies != 0 {
+		t.Errorf("%v, %d downloads", err, p.bodies)
+	}
+}
+
+func TestRenumberedFolder(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
+	b := newBench(t, p, func(task *Task) { task.After = AfterRead })
+	b.run(t)
+	p.validity = 15
+	p.inbox = map[uint32]*letter{7: {raw: message("1", "a.pdf", "alpha"), arrived: epoch}, 8: {raw: message("3", "a.pdf", "gamma"), arrived: epoch}}
+	b.run(t)
+	c := &consumer{dir: b.task.Directory}
+	c.collect(t)
+	slices.Sort(c.contents)
+	if !slices.Equal(c.contents, []string{"alpha", "beta", "gamma"}) {
+		t.Errorf("handed over %q", c.contents)
+	}
+	if !p.inbox[7].seen || !p.inbox[8].seen {
+		t.Error("the action is missing under the new numbers")
+	}
+}
+
+func TestAnotherAccountIsAnotherMemory(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"))
+	b := newBench(t, p, nil)
+	b.run(t)
+	b.task.Account = "other@contoso.com"
+	if err := b.ledger.PutTask(t.Context(), b.task); err != nil {
+		t.Fatal(err)
+	}
+	p.inbox[1].raw = message("9", "z.pdf", "omega")
+	if r := b.run(t); r.Saved != 1 {
+		t.Errorf("UID 1 of another mailbox was taken for the one known: %+v", r)
+	}
+}
+
+func TestDirectoryTrouble(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		hurt func(t *testing.T, dir string)
+	}{
+		{"missing", func(t *testing.T, dir string) { must(t, os.Remove(dir)) }},
+		{"a file", func(t *testing.T, dir string) { must(t, os.Remove(dir)); must(t, os.WriteFile(dir, nil, 0o600)) }},
+		{"not writable", func(t *testing.T, dir string) {
+			if os.Getuid() == 0 {
+				t.Skip("root may write anywhere")
+			}
+			must(t, os.Chmod(dir, 0o500))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost(message("1", "a.pdf", "alpha"))
+			b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+			tt.hurt(t, b.task.Directory)
+			_, err := b.RunTask(t.Context(), b.task.Name, Options{})
+			if !errors.Is(err, fault.NeedsAdmin) || fault.HintOf(err) == "" {
+				t.Errorf("%v (%s)", err, fault.KindOf(err))
+			}
+			if p.changes != 0 || p.inbox[1] == nil || len(b.ledger.entries) != 0 {
+				t.Error("the mailbox or the ledger was changed")
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDirectoryVanishesBetweenMessages(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
+	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+	p.fail = func(op string, uid uint32) error {
+		if op == "body" && uid == 2 {
+			return os.Rename(b.task.Directory, b.task.Directory+"-aside")
+		}
+		return nil
+	}
+	if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, fault.NeedsAdmin) {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+	if p.changes != 0 {
+		t.Error("the mailbox was changed")
+	}
+	must(t, os.Rename(b.task.Directory+"-aside", b.task.Directory))
+	p.fail = nil
+	b.run(t)
+	c := &consumer{dir: b.task.Directory}
+	c.collect(t)
+	slices.Sort(c.contents)
+	if !slices.Equal(c.contents, []string{"alpha", "beta"}) || len(p.inbox) != 0 {
+		t.Errorf("handed over %q, %d messages left", c.contents, len(p.inbox))
+	}
+}
+
+func TestFailingLedgerLeavesTheMailAlone(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"))
+	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+	b.ledger.broken = fault.New(fault.Temporary, "put entries", "disk full")
+	if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); err == nil {
+		t.Fatal("no error")
+	}
+	if p.changes != 0 || exists(b.task.Directory, "a.pdf") {
+		t.Error("went on without the ledger")
+	}
+}
+
+func TestOneRunAtATime(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"))
+	b := newBench(t, p, nil)
+	var inner error
+	p.fail = func(op string, _ uint32) error {
+		if op == "body" {
+			p.mu.Unlock()
+			_, inner = b.RunTask(t.Context(), b.task.Name, Options{})
+			p.mu.Lock()
+		}
+		return nil
+	}
+	b.run(t)
+	if !errors.Is(inner, fault.Conflict) {
+		t.Errorf("a second run beside the first: %v", inner)
+	}
+}
+
+func TestCancelledRunIsResumed(t *testing.T) {
+	t.Parallel()
+	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
+	b := newBench(t, p, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	p.fail = func(op string, uid uint32) error {
+		if op == "body" && uid == 2 {
+			cancel()
+			return ctx.Err()
+		}
+		return nil
+	}
+	if _, err := b.RunTask(ctx, b.task.Name, Options{}); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if len(b.ledger.locks) != 0 || b.ledger.runs[0].Ended.IsZero() {
+		t.Errorf("locks %v, run %+v", b.ledger.locks, b.ledger.runs[0])
+	}
+	p.fail = nil
+	if r := b.run(t); r.Looked != 1 || r.Saved != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestManyMessages(t *testing.T) {
+	t.Parallel()
+	const count = 3*actEvery + 7
+	var raws []string
+	for i := range count {
+		raws = append(raws, message(fmt.Sprint(i), "same name.pdf", fmt.Sprint("content ", i)))
+	}
+	p := newPost(raws...)
+	b := newBench(t, p, func(task *Task) { task.After = AfterMove; task.MoveTo = "Archive" })
+	if r := b.run(t); r.Saved != count {
+		t.Fatalf("%+v", r)
+	}
+	seen := make(map[string]bool)
+	files, err := filepath.Glob(filepath.Join(b.task.Directory, "same name*.pdf"))
+	must(t, err)
+	for _, f := range files {
+		body, err := os.ReadFile(f)
+		must(t, err)
+		seen[string(body)] = true
+	}
+	if len(seen) != count {
+		t.Errorf("%d different files of %d", len(seen), count)
+	}
+}
