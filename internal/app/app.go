@@ -1,0 +1,159 @@
+// Package app is the one place that knows everything: it builds Postern from its
+// configuration in readable order, starts it and stops it. Rooms below never see
+// the configuration, only values; rules are theirs, wiring is here.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"postern/internal/catalogue"
+	"postern/internal/config"
+	"postern/internal/declare"
+	"postern/internal/door"
+	"postern/internal/entra"
+	"postern/internal/fault"
+	"postern/internal/fetch"
+	"postern/internal/relay"
+	"postern/internal/secret"
+	"postern/internal/store"
+	"postern/internal/vault"
+)
+
+// Options are what a caller gives beside the configuration.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+}
+
+// App is everything, built and not yet serving.
+type App struct {
+	Config    config.Config
+	Store     *store.Store
+	Vault     *vault.Vault
+	Relay     *relay.Relay
+	Fetch     *fetch.Fetcher
+	Catalogue *catalogue.Catalogue
+
+	entra   *entra.Client
+	holder  string
+	log     *slog.Logger
+	version string
+}
+
+// Open opens the database and the vault and builds the rest, listening nowhere.
+// A first call makes the data directory, the database and the master key.
+func Open(ctx context.Context, cfg config.Config, opts Options) (*App, error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fault.New(fault.Invalid, "data_dir", "%w", err).WithHint("name a directory Postern may write to: data_dir, POSTERN_DATA_DIR or --data-dir")
+	}
+	st, err := openStore(ctx, cfg, opts.Log)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{Config: cfg, Store: st, holder: newHolder(), log: opts.Log, version: opts.Version}
+	if err := a.build(ctx); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return a, nil
+}
+
+func openStore(ctx context.Context, cfg config.Config, log *slog.Logger) (*store.Store, error) {
+	if cfg.Database != "" {
+		return store.OpenPostgres(ctx, cfg.Database, store.Options{Log: log})
+	}
+	return store.OpenSQLite(ctx, cfg.DataDir, store.Options{Log: log})
+}
+
+func (a *App) build(ctx context.Context) error {
+	key, err := a.masterKey(ctx)
+	if err != nil {
+		return err
+	}
+	sealer, err := vault.OpenSealer(ctx, a.Store, key)
+	if err != nil {
+		return err
+	}
+	if a.Catalogue, err = catalogue.Load(); err != nil {
+		return err
+	}
+	a.entra = entra.New(time.Now)
+	a.Vault = vault.New(vault.Config{
+		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
+		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"),
+	})
+	a.Relay = relay.New(relay.Config{
+		Store: a.Store, Routes: routes{a}, Tokens: tokens{a.Vault, vault.Send}, Accounts: accounts{a},
+		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
+	})
+	a.Fetch = fetch.New(fetch.Config{
+		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Now: time.Now, Log: a.log.With("room", "fetch"),
+	})
+	return nil
+}
+
+// checkKey is the setting under which the vault keeps its sealed check value.
+const checkKey = "vault.check"
+
+// masterKey finds the master key: from the configuration, from its file, or, when
+// the database is new, made now. A database that has been sealed before never
+// gets a new key: that would only hide the loss.
+func (a *App) masterKey(ctx context.Context) (vault.Key, error) {
+	if !a.Config.MasterKey.Empty() {
+		return vault.ParseKey(a.Config.MasterKey)
+	}
+	path := a.Config.MasterKeyFile
+	if path == "" {
+		path = filepath.Join(a.Config.DataDir, "master.key")
+	}
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := a.Store.Setting(ctx, checkKey); err == nil {
+			return vault.Key{}, fault.New(fault.Invalid, "master key", "%s is missing, and this database was sealed with it", path).
+				WithHint("put the file back, or give its content as POSTERN_MASTER_KEY; without it every account must be signed in again in a new database")
+		} else if !errors.Is(err, fault.NotFound) {
+			return vault.Key{}, err
+		}
+	}
+	key, created, err := vault.LoadOrCreateKey(path)
+	if created {
+		a.log.Warn("a master key was made: keep a copy of this file somewhere else; without it no account can be used again", "file", path)
+	}
+	return key, err
+}
+
+// Close gives the database back.
+func (a *App) Close() error { return a.Store.Close() }
+
+// Applier puts declared documents into effect.
+func (a *App) Applier(getenv func(string) (string, bool)) declare.Applier {
+	return declare.Applier{
+		Vault: a.Vault, Devices: a.Store, Tasks: a.Store, Getenv: getenv,
+		Passwords: declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: door.VerifyPassword},
+	}
+}
+
+// adminKey is the setting with the web password's hash.
+const adminKey = "web.admin_password"
+
+// NewAdminPassword replaces the password of the web pages and returns it.
+func (a *App) NewAdminPassword(ctx context.Context) (secret.Text, error) {
+	p := door.NewPassword()
+	hash, err := door.HashPassword(p)
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("hash the password: %w", err)
+	}
+	return p, a.Store.PutSetting(ctx, adminKey, []byte(hash))
+}
+
+// adminMay checks the login of the web pages.
+func (a *App) adminMay(ctx context.Context, user, password string) bool {
+	hash, err := a.Store.Setting(ctx, adminKey)
+	return err == nil && user == "admin" && door.VerifyPassword(string(hash), secret.New(password))
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"postern/internal/relay"
+)
+
+// metrics serves /metrics in Prometheus' format.
+func (a *App) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newGauges(a))
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+}
+
+// gauges reads counts where they are kept, when they are asked for.
+type gauges struct {
+	app       *App
+	queue     *prometheus.Desc
+	accounts  *prometheus.Desc
+	messages  *prometheus.Desc
+	upstreams *prometheus.Desc
+	inFlight  *prometheus.Desc
+}
+
+func newGauges(a *App) *gauges {
+	return &gauges{
+		app:       a,
+		queue:     prometheus.NewDesc("postern_queue_messages", "Messages in the queue by state.", []string{"state"}, nil),
+		accounts:  prometheus.NewDesc("postern_accounts", "Accounts by state.", []string{"state"}, nil),
+		messages:  prometheus.NewDesc("postern_messages_total", "What happened to messages since the start of this process.", []string{"event"}, nil),
+		upstreams: prometheus.NewDesc("postern_upstream_connections_total", "Upstream connections since the start of this process.", []string{"event"}, nil),
+		inFlight:  prometheus.NewDesc("postern_messages_in_flight", "Messages being sent now.", nil, nil),
+	}
+}
+
+// Describe sends what Collect may send.
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.queue, g.accounts, g.messages, g.upstreams, g.inFlight} {
+		ch <- d
+	}
+}
+
+// Collect reads the counts. A database that does not answer in time costs its own
+// figures only.
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	if counts, err := g.app.Store.Counts(ctx); err == nil {
+		for _, s := range []relay.State{relay.Queued, relay.Delivering, relay.Delivered, relay.Failed} {
+			gauge(g.queue, float64(counts[s]), string(s))
+		}
+	}
+	if all, err := g.app.Vault.Accounts(ctx); err == nil {
+		states := map[string]int{}
+		for _, acct := range all {
+			states[string(acct.State)]++
+		}
+		for s, n := range states {
+			gauge(g.accounts, float64(n), s)
+		}
+	}
+	s := g.app.Relay.Stats()
+	count(g.messages, s.Accepted, "accepted")
+	count(g.messages, s.Delivered, "delivered")
+	count(g.messages, s.Deferred, "deferred")
+	count(g.messages, s.Failed, "failed")
+	count(g.upstreams, s.Opened, "opened")
+	count(g.upstreams, s.Reused, "reused")
+	gauge(g.inFlight, float64(s.InFlight))
+}

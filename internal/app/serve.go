@@ -1,0 +1,176 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"postern/internal/door"
+	"postern/internal/fault"
+	"postern/internal/web"
+)
+
+// Addresses are where the server listens; "" where it does not.
+type Addresses struct{ Web, SMTP string }
+
+// stopGrace bounds how long web requests in flight are waited for at a stop.
+const stopGrace = 5 * time.Second
+
+// Serve opens the listeners, tells ready, and runs until ctx is done or a part
+// fails. It returns nil after an orderly stop.
+func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
+	if err := a.takeBack(ctx); err != nil {
+		return err
+	}
+	webL, err := listen(ctx, "web_listen", a.Config.WebListen.String())
+	if err != nil {
+		return err
+	}
+	smtpL, err := listen(ctx, "smtp_listen", a.Config.SMTPListen.String())
+	if err != nil {
+		return errors.Join(err, closeListener(webL))
+	}
+	smtpDoor, err := a.smtpDoor()
+	if err != nil {
+		return errors.Join(err, closeListener(webL), closeListener(smtpL))
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Vault.Run(ctx) })
+	g.Go(func() error { return a.Relay.Run(ctx) })
+	g.Go(func() error { return a.Fetch.Run(ctx) })
+	if webL != nil {
+		g.Go(func() error { return a.serveWeb(ctx, webL) })
+	}
+	if smtpL != nil {
+		g.Go(func() error { return smtpDoor.Serve(ctx, smtpL) })
+	}
+	ready(Addresses{Web: address(webL), SMTP: address(smtpL)})
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// takeBack frees what processes of this host held when they died, so that a
+// restart does not wait for leases to end.
+func (a *App) takeBack(ctx context.Context) error {
+	n, err := a.Store.ReleaseHolders(ctx, func(holder string) bool { return deadHolder(a.holder, holder) })
+	if err == nil && n > 0 {
+		a.log.Info("took back what a process that died had leased", "leases", n)
+	}
+	return err
+}
+
+func listen(ctx context.Context, key, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil //nolint:nilnil // switched off
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, os.ErrPermission):
+		return nil, fault.New(fault.Invalid, key, "%w", err).
+			WithHint("ports below 1024 need a privilege: run as a service with CAP_NET_BIND_SERVICE, or choose another port, such as --%s :2587", dashed(key))
+	default:
+		return nil, fault.New(fault.Invalid, key, "%w", err).WithHint("end the program that has this port, or choose another with --%s", dashed(key))
+	}
+}
+
+func dashed(key string) string {
+	b := []byte(key)
+	for i := range b {
+		if b[i] == '_' {
+			b[i] = '-'
+		}
+	}
+	return string(b)
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+func address(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+func (a *App) smtpDoor() (*door.SMTP, error) {
+	host := a.hostname()
+	cert, err := a.certificate(host)
+	if err != nil {
+		return nil, err
+	}
+	logins, err := door.NewLogins(a.Store, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return door.NewSMTP(door.SMTPConfig{
+		Logins: logins, Relay: a.Relay, Mailbox: a.mailboxOf, Hostname: host, MaxSize: int64(a.Config.MaxMessage),
+		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Log: a.log.With("room", "smtp_door"),
+	})
+}
+
+func (a *App) hostname() string {
+	if a.Config.Hostname != "" {
+		return a.Config.Hostname
+	}
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "localhost"
+}
+
+func (a *App) certificate(host string) (tls.Certificate, error) {
+	if a.Config.TLSCert != "" {
+		return door.LoadCertificate(a.Config.TLSCert, a.Config.TLSKey)
+	}
+	return door.SelfSigned(a.Config.DataDir, []string{host, "localhost"})
+}
+
+func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           a.webHandler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("web pages: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	if err := srv.Shutdown(stop); err != nil {
+		return srv.Close()
+	}
+	return nil
+}
+
+func (a *App) webHandler() http.Handler {
+	return web.New(web.Config{
+		Vault: a.Vault, PublicURL: a.Config.PublicURL.String(), Version: a.version,
+		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
+	})
+}
