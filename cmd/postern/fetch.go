@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -53,9 +54,9 @@ func newFetchRun(c *cli) *cobra.Command {
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				opts := fetch.RunOptions{DryRun: dry}
+				opts := fetch.Options{DryRun: dry}
 				if !asJSON {
-					opts.Progress = func(p fetch.Progress) { _, _ = fmt.Fprintln(c.stdout, p) }
+					opts.Progress = func(e fetch.Event) { showEvent(c.stdout, e, dry) }
 				}
 				run, err := a.Fetch.RunTask(cmd.Context(), name[0], opts)
 				if asJSON {
@@ -74,6 +75,22 @@ func newFetchRun(c *cli) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "touch neither mailbox, ledger nor disk")
 	return cmd
+}
+
+// showEvent is one line a message, and one for each of its files.
+func showEvent(w io.Writer, e fetch.Event, dry bool) {
+	verb := string(e.State)
+	if dry {
+		verb = "would be " + verb
+	}
+	line := fmt.Sprintf("uid %d  %s  %s", e.UID, verb, e.Subject)
+	if e.Reason != "" {
+		line += "  (" + e.Reason + ")"
+	}
+	_, _ = fmt.Fprintln(w, line)
+	for _, f := range e.Files {
+		_, _ = fmt.Fprintf(w, "    %s  %d bytes  %s\n", f.Name, f.Size, f.ContentType)
+	}
 }
 
 func newFetchRuns(c *cli) *cobra.Command {

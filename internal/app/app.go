@@ -89,11 +89,12 @@ func (a *App) build(ctx context.Context) error {
 		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"),
 	})
 	a.Relay = relay.New(relay.Config{
-		Store: a.Store, Routes: routes{a}, Tokens: tokens{a.Vault, vault.Send}, Accounts: accounts{a},
-		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
+		Store: a.Store, Accounts: accounts{a}, Holder: a.holder, Hostname: a.hostname(),
+		Sender: &relay.SMTP{Routes: routes{a}, Tokens: tokens{a.Vault}, HelloName: a.hostname()},
+		Log:    a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})
 	a.Fetch = fetch.New(fetch.Config{
-		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Now: time.Now, Log: a.log.With("room", "fetch"),
+		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
 	})
 	return nil
 }
@@ -135,7 +136,7 @@ func (a *App) Close() error { return a.Store.Close() }
 func (a *App) Applier(getenv func(string) (string, bool)) declare.Applier {
 	return declare.Applier{
 		Vault: a.Vault, Devices: a.Store, Tasks: a.Store, Getenv: getenv,
-		Passwords: declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: door.VerifyPassword},
+		Passwords: declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: func(hash string, clear secret.Text) bool { return door.VerifyPassword(hash, clear) == nil }},
 	}
 }
 
@@ -155,5 +156,5 @@ func (a *App) NewAdminPassword(ctx context.Context) (secret.Text, error) {
 // adminMay checks the login of the web pages.
 func (a *App) adminMay(ctx context.Context, user, password string) bool {
 	hash, err := a.Store.Setting(ctx, adminKey)
-	return err == nil && user == "admin" && door.VerifyPassword(string(hash), secret.New(password))
+	return err == nil && user == "admin" && door.VerifyPassword(string(hash), secret.New(password)) == nil
 }

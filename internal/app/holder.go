@@ -11,6 +11,7 @@ import (
 )
 
 // newHolder names this process in leases, claims and locks: host/pid/random.
+// A fetch run adds a fourth part of its own.
 func newHolder() string {
 	host, err := os.Hostname()
 	if err != nil || strings.Contains(host, "/") {
@@ -23,7 +24,7 @@ func newHolder() string {
 // is gone. Of other hosts' holders nothing is known: their leases end by time.
 func deadHolder(self, holder string) bool {
 	mine, other := strings.Split(self, "/"), strings.Split(holder, "/")
-	if len(mine) != 3 || len(other) != 3 || mine[0] != other[0] {
+	if len(mine) < 3 || len(other) < 3 || mine[0] != other[0] {
 		return false
 	}
 	if mine[1] == other[1] {
