@@ -145,6 +145,7 @@ type Store interface {
 	// ClaimRefresh gives holder the sole right to commit the account's grant until
 	// the given time. A claim that another holder has and that has not expired is
 	// fault.Conflict. The claim is durable, so it holds across processes and nodes.
+	// An account that has no grant yet may be claimed too, and gives an empty one.
 	ClaimRefresh(ctx context.Context, account, holder string, now, until time.Time) (Grant, error)
 	// CommitGrant replaces the grant, raises its generation and drops the claim.
 	// It is fault.Conflict when holder no longer has the claim. A holder of ""

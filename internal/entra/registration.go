@@ -1,0 +1,109 @@
+package entra
+
+import (
+	"net/url"
+	"strings"
+
+	"postern/internal/fault"
+	"postern/internal/secret"
+)
+
+// Registration is an app registration as Entra needs it in a request.
+type Registration struct {
+	Cloud    Cloud
+	Tenant   string
+	ClientID string
+	Secret   secret.Text // empty for a public client
+}
+
+// Validate checks all of it before anything is sent anywhere.
+func (r Registration) Validate() error {
+	if r.ClientID == "" {
+		return fault.New(fault.Invalid, "client id", "it is empty").
+			WithHint("copy “Application (client) ID” from the app registration's overview page")
+	}
+	if _, err := r.metadataURL(); err != nil {
+		return err
+	}
+	return ValidateSecret(r.Secret)
+}
+
+// Specific reports whether the registration names one organisation, which client
+// credentials need (reference section 2.2).
+func (r Registration) Specific() bool { return !sharedTenant(r.Tenant) }
+
+const metadataPath = "/v2.0/.well-known/openid-configuration"
+
+// metadataURL is where the endpoints are read. A provider that is not Entra is
+// given by the whole address of its metadata and has no tenants.
+func (r Registration) metadataURL() (string, error) {
+	authority := strings.TrimRight(r.Cloud.Authority, "/")
+	if err := checkHTTPS("authority", authority); err != nil {
+		return "", err
+	}
+	whole := strings.HasSuffix(authority, "openid-configuration")
+	if whole && r.Tenant == "" {
+		return authority, nil
+	}
+	if err := ValidateTenant(r.Tenant); err != nil {
+		return "", err
+	}
+	if whole {
+		return authority, nil
+	}
+	return authority + "/" + url.PathEscape(r.Tenant) + metadataPath, nil
+}
+
+func checkHTTPS(what, address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return fault.New(fault.Invalid, what, "%q is not an https:// address", address)
+	}
+	return nil
+}
+
+// The scopes of reference section 1.3, by what they are for.
+const (
+	scopeSMTP  = "SMTP.Send"
+	scopeIMAP  = "IMAP.AccessAsUser.All"
+	scopePOP3  = "POP.AccessAsUser.All"
+	scopeGraph = "Mail.Send"
+)
+
+// identityScopes go with every delegated request: who signed in, and a refresh token.
+func identityScopes() []string { return []string{"openid", "profile", "email", "offline_access"} }
+
+// Resource is whom a delegated token for a purpose (send, imap, pop3, graph) is for.
+func Resource(cloud Cloud, purpose string) string {
+	if purpose == "graph" {
+		return strings.TrimRight(cloud.Graph, "/")
+	}
+	return strings.TrimRight(cloud.Outlook, "/")
+}
+
+// Scopes are the delegated scopes for the purposes, each once. Those of two
+// resources may stand in one authorize request, never in one token request.
+func Scopes(cloud Cloud, purposes []string) []string {
+	names := map[string]string{"send": scopeSMTP, "imap": scopeIMAP, "pop3": scopePOP3, "graph": scopeGraph}
+	var scopes []string
+	for _, p := range purposes {
+		if name, ok := names[p]; ok {
+			scopes = appendOnce(scopes, Resource(cloud, p)+"/"+name)
+		}
+	}
+	return scopes
+}
+
+func appendOnce(list []string, more ...string) []string {
+	seen := make(map[string]bool, len(list)+len(more))
+	for _, s := range list {
+		seen[s] = true
+	}
+	for _, s := range more {
+		if !seen[s] {
+			seen[s] = true
+			list = append(list[:len(list):len(list)], s)
+		}
+	}
+	return list
+}
