@@ -96,20 +96,20 @@ func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := s.server(serving)
+	listener := net.Listener(tracked)
+	if s.cfg.Implicit {
+		listener = tls.NewListener(tracked, s.cfg.TLS)
+	}
 	served := make(chan error, 1)
-	go func() {
-		if s.cfg.Implicit {
-			served <- server.Serve(tls.NewListener(tracked, s.cfg.TLS))
-			return
-		}
-		served <- server.Serve(tracked)
-	}()
+	go func() { served <- server.Serve(listener) }()
 	var err error
 	select {
 	case err = <-served:
+		s.stop(serving, server, tracked, cut)
 	case <-ctx.Done():
+		s.stop(serving, server, tracked, cut)
+		<-served // it ends because the listener is closed, and that is no error
 	}
-	s.stop(serving, server, tracked, cut)
 	if err != nil {
 		return fmt.Errorf("serve smtp: %w", err)
 	}
@@ -132,10 +132,11 @@ func (s *SMTP) server(ctx context.Context) *gosmtp.Server {
 }
 
 func (s *SMTP) stop(ctx context.Context, server *gosmtp.Server, tracked *wires, cut context.CancelFunc) {
+	_ = tracked.Close() // not left to go-smtp, which may not know of it yet
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Shutdown(ctx) // closes the listener and waits for the sessions
+		_ = server.Shutdown(ctx) // waits for the sessions
 	}()
 	tracked.each((*wire).leave)
 	grace := time.NewTimer(s.cfg.Grace)

@@ -236,6 +236,12 @@ func TestGracefulStop(t *testing.T) {
 	})
 }
 
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	g.stop() // perhaps before Serve has begun to listen; the cleanup waits for its end
+}
+
 func TestSelfSignedIsKept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
