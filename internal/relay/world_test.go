@@ -25,7 +25,7 @@ type setting struct {
 	history *history
 	store   *memory
 	relay   *relay.Relay
-	events  *bytes.Buffer
+	events  *lockedWriter
 
 	mu     sync.Mutex
 	openAs func(n int) error                                                        // n counts from 1
@@ -34,13 +34,11 @@ type setting struct {
 	sent   int
 	paused map[string]string
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	ended  chan error
+	end func()
 }
 
 func newSetting(t *testing.T) *setting {
-	s := &setting{t: t, history: &history{}, events: &bytes.Buffer{}, paused: make(map[string]string)}
+	s := &setting{t: t, history: &history{}, events: &lockedWriter{}, paused: make(map[string]string)}
 	s.store = newMemory(s.history)
 	s.openAs = func(int) error { return nil }
 	s.sendAs = func(context.Context, int, mail.Envelope) (smtp.Result, error) { return taken(), nil }
@@ -51,23 +49,22 @@ func newSetting(t *testing.T) *setting {
 func (s *setting) build(holder string) *relay.Relay {
 	return relay.New(relay.Config{
 		Store: s.store, Sender: s, Accounts: s, Holder: holder, Hostname: "gate.example",
-		Events: slog.New(slog.NewTextHandler(&lockedWriter{w: s.events}, nil)),
+		Events: slog.New(slog.NewTextHandler(s.events, nil)),
 	})
 }
 
-// run starts the relay and stops it when the test ends.
+// run starts the relay; it stops at end, or at the latest with the test.
 func (s *setting) run() {
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.ended = make(chan error, 1)
-	go func() { s.ended <- s.relay.Run(s.ctx) }()
-}
-
-func (s *setting) end() {
-	s.t.Helper()
-	s.cancel()
-	if err := <-s.ended; err != nil {
-		s.t.Errorf("Run: %v", err)
-	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.relay.Run(ctx) }()
+	s.end = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Errorf("Run: %v", err)
+		}
+	})
+	s.t.Cleanup(s.end)
 }
 
 func (s *setting) accept(account string, to ...string) string {
@@ -202,11 +199,17 @@ func (h *history) inOrder(t *testing.T, lines ...string) {
 
 type lockedWriter struct {
 	mu sync.Mutex
-	w  io.Writer
+	b  bytes.Buffer
 }
 
 func (l *lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return l.b.Write(p)
+}
+
+func (l *lockedWriter) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
