@@ -25,9 +25,9 @@ import (
 	"postern/internal/secret"
 )
 
-// exchange is a submission server on loopback that takes the token "fresh" and
+// upstream is a submission server on loopback that takes the token "fresh" and
 // the password "app".
-type exchange struct {
+type upstream struct {
 	mechanisms []string
 	addr       *net.TCPAddr
 	pool       *x509.CertPool
@@ -37,7 +37,7 @@ type exchange struct {
 	mails  []string
 }
 
-func newExchange(t *testing.T, mechanisms ...string) *exchange {
+func newUpstream(t *testing.T, mechanisms ...string) *upstream {
 	t.Helper()
 	cert, err := door.SelfSigned(t.TempDir(), []string{"127.0.0.1"})
 	if err != nil {
@@ -47,7 +47,7 @@ func newExchange(t *testing.T, mechanisms ...string) *exchange {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &exchange{mechanisms: mechanisms, addr: l.Addr().(*net.TCPAddr), pool: x509.NewCertPool()} //nolint:forcetypeassert // tcp it is
+	e := &upstream{mechanisms: mechanisms, addr: l.Addr().(*net.TCPAddr), pool: x509.NewCertPool()} //nolint:forcetypeassert // tcp it is
 	e.pool.AddCert(cert.Leaf)
 	server := gosmtp.NewServer(gosmtp.BackendFunc(func(*gosmtp.Conn) (gosmtp.Session, error) { return &visit{e: e}, nil }))
 	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}}
@@ -65,7 +65,7 @@ func newExchange(t *testing.T, mechanisms ...string) *exchange {
 	return e
 }
 
-func (e *exchange) note(login string, ok bool) error {
+func (e *upstream) note(login string, ok bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.logins = append(e.logins, login)
@@ -75,7 +75,7 @@ func (e *exchange) note(login string, ok bool) error {
 	return &gosmtp.SMTPError{Code: 535, EnhancedCode: gosmtp.EnhancedCode{5, 7, 3}, Message: "Authentication unsuccessful"}
 }
 
-type visit struct{ e *exchange }
+type visit struct{ e *upstream }
 
 func (v *visit) AuthMechanisms() []string { return v.e.mechanisms }
 
@@ -114,7 +114,7 @@ func (v *visit) Data(r io.Reader) error {
 
 // office is the one account: its way leads to e, its tokens are given in order.
 type office struct {
-	e        *exchange
+	e        *upstream
 	password string
 	tokens   []string
 	asked    []bool // how Token was asked
@@ -159,7 +159,7 @@ func TestOpenSignsIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newExchange(t, c.mechanisms...)
+			e := newUpstream(t, c.mechanisms...)
 			o := &office{e: e, password: c.password, tokens: c.tokens}
 			s := &relay.SMTP{Routes: o, Tokens: o, HelloName: "gate.example"}
 			up, err := s.Open(t.Context(), "office")
@@ -183,7 +183,7 @@ func TestOpenSignsIn(t *testing.T) {
 // From a submission to the upstream server, over real connections.
 func TestAllTheWay(t *testing.T) {
 	t.Parallel()
-	e := newExchange(t, "XOAUTH2")
+	e := newUpstream(t, "XOAUTH2")
 	o := &office{e: e, tokens: []string{"stale", "fresh"}}
 	store := newMemory(&history{})
 	delivered := make(chan struct{}, 1)
