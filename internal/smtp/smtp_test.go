@@ -3,6 +3,7 @@ package smtp_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -212,6 +213,46 @@ func TestFailuresOfAMessage(t *testing.T) {
 			if conn.Usable() != c.usable {
 				t.Errorf("usable %v", conn.Usable())
 			}
+		})
+	}
+}
+
+func TestManyRecipients(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		extension string
+		window    int // RCPT lines that may come before an answer, the first with MAIL
+	}{"pipelined": {"PIPELINING", 50}, "one by one": {"SIZE", 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const n = 120
+			var script strings.Builder
+			script.WriteString("* TLS\nS: 220 x\nC: EHLO postern.example\nS: 250-x\nS: 250 " + c.extension + "\nC: MAIL FROM:<user@contoso.com>\n")
+			mailAnswer := "S: 250 ok\n"
+			if c.window == 1 {
+				script.WriteString(mailAnswer)
+				mailAnswer = ""
+			}
+			var to []string
+			for done := 0; done < n; {
+				batch := min(c.window, n-done)
+				for i := range batch {
+					to = append(to, fmt.Sprintf("r%d@example.net", done+i))
+					fmt.Fprintf(&script, "C: RCPT TO:<r%d@example.net>\n", done+i)
+				}
+				script.WriteString(mailAnswer + strings.Repeat("S: 250 ok\n", batch))
+				mailAnswer = ""
+				done += batch
+			}
+			script.WriteString("C: DATA\nS: 354 go\nC: x\nC: .\nS: 250 taken\n* CLOSE\n")
+			u := serve(t, script.String())
+			cfg := u.config()
+			cfg.Server.TLS = mail.Implicit
+			res, err := dial(t, cfg).Send(t.Context(), envelope(t, to...), 0, strings.NewReader("x"))
+			if err != nil || !res.Accepted || len(res.Recipients) != n {
+				t.Errorf("%d recipients, %v", len(res.Recipients), err)
+			}
+			u.asWritten(t)
 		})
 	}
 }
