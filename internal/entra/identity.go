@@ -31,11 +31,12 @@ func (c *Client) verify(ctx context.Context, m metadata, clientID string, raw se
 	if raw.Empty() {
 		return Identity{}, fault.New(fault.Denied, op, "the provider gave no id token").WithHint("begin the sign-in again")
 	}
-	verifier := oidc.NewVerifier(m.Issuer, m.keys, &oidc.Config{ClientID: clientID, Now: c.now, SkipIssuerCheck: true}) // checked below
+	keys := &watched{keys: m.keys}
+	verifier := oidc.NewVerifier(m.Issuer, keys, &oidc.Config{ClientID: clientID, Now: c.now, SkipIssuerCheck: true}) // checked below
 	token, err := verifier.Verify(ctx, raw.Reveal())
 	var network *url.Error
-	if errors.As(err, &network) || ctx.Err() != nil {
-		return Identity{}, unreachable(op, err)
+	if errors.As(keys.err, &network) || ctx.Err() != nil {
+		return Identity{}, unreachable(op, errors.Join(keys.err, ctx.Err()))
 	}
 	if err != nil { // go-oidc names claims and times, never the token
 		return Identity{}, fault.New(fault.Denied, op, "%s", oneLine(secret.Scrub(err.Error(), raw))).
@@ -57,6 +58,20 @@ func (c *Client) verify(ctx context.Context, m metadata, clientID string, raw se
 		return Identity{}, fault.New(fault.Denied, op, "the id token answers another sign-in").WithHint("begin the sign-in again")
 	}
 	return Identity(claims), nil
+}
+
+// watched remembers what went wrong with the keys in one verification; go-oidc
+// passes only the words on.
+type watched struct {
+	keys oidc.KeySet
+	err  error
+}
+
+// VerifySignature asks the keys (oidc.KeySet).
+func (w *watched) VerifySignature(ctx context.Context, jwt string) (payload []byte, err error) {
+	payload, err = w.keys.VerifySignature(ctx, jwt)
+	w.err = err
+	return payload, err
 }
 
 // issuedBy compares issuers; Entra's shared endpoints publish theirs with a

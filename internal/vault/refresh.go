@@ -99,7 +99,7 @@ func (v *Vault) failed(ctx context.Context, n need, g Grant, err error) error {
 	switch fault.KindOf(err) {
 	case fault.NeedsSignIn:
 		state = NeedsSignIn
-		if e := fault.As(err); e.Hint == "" {
+		if e := fault.As(err); e != nil && e.Hint == "" {
 			_ = e.WithHint("postern signin %s", n.account.Name)
 		}
 	case fault.NeedsAdmin:

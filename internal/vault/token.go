@@ -181,7 +181,7 @@ func (v *Vault) renew(ctx context.Context, l *lane, n need) (Access, error) {
 		if a, ok := n.met(g, v.now()); ok {
 			return a, nil
 		}
-		if a, err, ok := l.wait(n, g, v.now()); ok {
+		if a, held, err := l.wait(n, g, v.now()); held || err != nil {
 			return a, err
 		}
 		a, err := v.refreshOnce(ctx, n)
@@ -195,37 +195,39 @@ func (v *Vault) renew(ctx context.Context, l *lane, n need) (Access, error) {
 			}
 			continue
 		}
-		return l.outage(n, g, err, v.now())
+		return v.outage(ctx, l, n, g, err)
 	}
 }
 
-// wait says what to answer while the provider is left alone.
-func (l *lane) wait(n need, g Grant, now time.Time) (a Access, err error, ok bool) { //nolint:staticcheck // the answer may be an error
+// wait says what to answer while the provider is left alone: the token that still
+// lives, or the reason when it was the provider who asked for patience.
+func (l *lane) wait(n need, g Grant, now time.Time) (a Access, held bool, err error) {
 	if !now.Before(l.quiet) {
-		return Access{}, nil, false
+		return Access{}, false, nil
 	}
 	if a, ok := g.on(n.resource); ok && !n.fresh && now.Before(a.Expires) {
-		return a, nil, true
+		return a, true, nil
 	}
-	return Access{}, l.why, l.asked
+	if l.asked {
+		return Access{}, false, l.why
+	}
+	return Access{}, false, nil
 }
 
 // outage answers a failed refresh. While the old token lives, an outage of the
 // token endpoint is nobody's business. A caller that asked for a fresh one had
 // the old one refused, so it gets the error.
-func (l *lane) outage(n need, g Grant, err error, now time.Time) (Access, error) {
-	kind := fault.KindOf(err)
-	if kind != fault.Temporary && kind != fault.Throttled {
-		return Access{}, err
-	}
-	if errors.Is(err, context.Canceled) {
+func (v *Vault) outage(ctx context.Context, l *lane, n need, g Grant, err error) (Access, error) {
+	kind, now := fault.KindOf(err), v.now()
+	if (kind != fault.Temporary && kind != fault.Throttled) || errors.Is(err, context.Canceled) {
 		return Access{}, err
 	}
 	l.why, l.asked, l.quiet = err, false, now.Add(quietFor)
-	if e := fault.As(err); e.RetryAfter > 0 {
+	if e := fault.As(err); e != nil && e.RetryAfter > 0 {
 		l.asked, l.quiet = true, now.Add(e.RetryAfter)
 	}
 	if a, ok := g.on(n.resource); ok && !n.fresh && now.Before(a.Expires) {
+		v.log.WarnContext(ctx, "token not refreshed; the old one still lives", "account", n.account.Name, "until", a.Expires, "error", err)
 		return a, nil
 	}
 	return Access{}, err

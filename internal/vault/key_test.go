@@ -1,0 +1,207 @@
+package vault_test
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"postern/internal/entra"
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/secret"
+	"postern/internal/vault"
+)
+
+func newKey(t *testing.T) (vault.Key, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "master.key")
+	key, created, err := vault.LoadOrCreateKey(path)
+	if err != nil || !created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	return key, path
+}
+
+func TestAKeyIsMadeOnceForItsOwner(t *testing.T) {
+	t.Parallel()
+	_, path := newKey(t)
+	info, err := os.Stat(path)
+	if err != nil || (runtime.GOOS != "windows" && info.Mode().Perm() != 0o600) {
+		t.Fatalf("mode %v, %v", info.Mode(), err)
+	}
+	before, _ := os.ReadFile(path)
+	if _, created, err := vault.LoadOrCreateKey(path); created || err != nil {
+		t.Fatalf("created again: %v, %v", created, err)
+	}
+	if after, _ := os.ReadFile(path); string(after) != string(before) {
+		t.Error("the key changed")
+	}
+	if _, err := vault.ParseKey(secret.New(string(before))); err != nil {
+		t.Errorf("the file's content is no key: %v", err)
+	}
+	left, _ := os.ReadDir(filepath.Dir(path))
+	if len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestProcessesThatStartTogetherShareAKey(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "master.key")
+	store := newMemory()
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			key, _, err := vault.LoadOrCreateKey(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := vault.OpenSealer(t.Context(), store, key); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAKeyOthersCanReadIsRefused(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no such modes")
+	}
+	_, path := newKey(t)
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := vault.LoadOrCreateKey(path)
+		if fault.KindOf(err) != fault.Invalid || fault.HintOf(err) != "chmod 600 "+path {
+			t.Errorf("%o: %v, hint %q", mode, err, fault.HintOf(err))
+		}
+	}
+}
+
+func TestWrongKeyIsNamed(t *testing.T) {
+	t.Parallel()
+	store := newMemory()
+	a, _ := newKey(t)
+	b, _ := newKey(t)
+	for range 2 {
+		if _, err := vault.OpenSealer(t.Context(), store, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := vault.OpenSealer(t.Context(), store, b)
+	if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "this master key does not open this database") || fault.HintOf(err) == "" {
+		t.Errorf("%v, hint %q", err, fault.HintOf(err))
+	}
+	if _, err := vault.OpenSealer(t.Context(), store, vault.Key{}); fault.KindOf(err) != fault.Invalid {
+		t.Errorf("no key: %v", err)
+	}
+}
+
+func TestASealIsBoundToWhatAndWhose(t *testing.T) {
+	t.Parallel()
+	key, _ := newKey(t)
+	s, err := vault.OpenSealer(t.Context(), newMemory(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := s.Seal(secret.New("clear"), "refresh token", "scan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if clear, err := s.Open(sealed, "refresh token", "scan"); err != nil || clear.Reveal() != "clear" {
+		t.Errorf("%v, %v", clear, err)
+	}
+	for _, c := range [][2]string{{"refresh token", "eve"}, {"access token", "scan"}, {"", ""}} {
+		if _, err := s.Open(sealed, c[0], c[1]); fault.KindOf(err) != fault.NeedsAdmin {
+			t.Errorf("%v opened it: %v", c, err)
+		}
+	}
+	sealed[len(sealed)-1] ^= 1
+	if _, err := s.Open(sealed, "refresh token", "scan"); err == nil {
+		t.Error("a changed seal opened")
+	}
+}
+
+func FuzzParseKey(f *testing.F) {
+	f.Add("")
+	f.Add(`{"primaryKeyId":1,"key":[]}`)
+	f.Add(`{"primaryKeyId":1,"key":[{"keyData":{"typeUrl":"t","value":"c2VjcmV0","keyMaterialType":"SYMMETRIC"},"status":"ENABLED","keyId":1,"outputPrefixType":"TINK"}]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := vault.ParseKey(secret.New(text)); err != nil && fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestPutAppChecks(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	good := vault.App{Name: "other", Tenant: " contoso.com ", ClientID: " id ", Cloud: s.cloud}
+	text := func(v string) *secret.Text { t := secret.New(v); return &t }
+	for name, c := range map[string]struct {
+		change func(*vault.App)
+		secret *secret.Text
+	}{
+		"no name":       {func(a *vault.App) { a.Name = "" }, nil},
+		"no client id":  {func(a *vault.App) { a.ClientID = " " }, nil},
+		"bad tenant":    {func(a *vault.App) { a.Tenant = "evil.example/x" }, nil},
+		"no tenant":     {func(a *vault.App) { a.Tenant = "" }, nil},
+		"the Secret ID": {func(*vault.App) {}, text("a5b1c2d3-0000-4000-8000-0123456789ab ")},
+		"plain http":    {func(a *vault.App) { a.Cloud.Authority = "http://login.example" }, nil},
+	} {
+		a := good
+		c.change(&a)
+		if err := s.vault.PutApp(t.Context(), a, c.secret); fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.must(s.vault.PutApp(t.Context(), good, text(" va~lue\n")))
+	kept := func() vault.App { a, err := s.vault.App(t.Context(), "other"); s.must(err); return a }
+	if a := kept(); a.Tenant != "contoso.com" || a.ClientID != "id" || !s.vault.SecretIs(a, secret.New("va~lue")) || s.vault.SecretIs(a, secret.New("x")) {
+		t.Errorf("kept %+v", a)
+	}
+	s.must(s.vault.PutApp(t.Context(), good, nil))
+	if !s.vault.SecretIs(kept(), secret.New("va~lue")) {
+		t.Error("the sealed secret was lost")
+	}
+	s.must(s.vault.PutApp(t.Context(), good, text("")))
+	if len(kept().Secret) != 0 {
+		t.Error("a public client keeps a secret")
+	}
+}
+
+func TestPutAccountChecks(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	cloud, err := entra.CloudByName("global")
+	s.must(err)
+	for _, tenant := range []string{"organizations", "common", "consumers"} {
+		s.must(s.vault.PutApp(t.Context(), vault.App{Name: tenant, Tenant: tenant, ClientID: "id", Cloud: cloud}, nil))
+		a := s.scan()
+		a.Name, a.App, a.Method = "other", tenant, vault.Application
+		if err := s.vault.PutAccount(t.Context(), a); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), tenant) {
+			t.Errorf("%s: %v", tenant, err)
+		}
+	}
+	for name, change := range map[string]func(*vault.Account){
+		"no name":     func(a *vault.Account) { a.Name = "" },
+		"no mailbox":  func(a *vault.Account) { a.Mailbox = mail.Address{} },
+		"no method":   func(a *vault.Account) { a.Method = "" },
+		"no purpose":  func(a *vault.Account) { a.Purposes = nil },
+		"bad purpose": func(a *vault.Account) { a.Purposes = []vault.Purpose{"fax"} },
+		"no such app": func(a *vault.Account) { a.App = "none" },
+	} {
+		a := s.scan()
+		change(&a)
+		if err := s.vault.PutAccount(t.Context(), a); fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
