@@ -61,7 +61,9 @@ func FuzzSafeName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in, contentType string) {
 		for _, name := range []string{
 			safeName(in, contentType, 1),
-			unique(safeName(in, contentType, 1), func(s string) bool { return !strings.Contains(s, "(2)") && len(s) < 1000 && s == safeName(in, contentType, 1) }),
+			unique(safeName(in, contentType, 1), func(s string) bool {
+				return !strings.Contains(s, "(2)") && len(s) < 1000 && s == safeName(in, contentType, 1)
+			}),
 		} {
 			switch {
 			case name == "" || len(name) > maxName || !utf8.ValidString(name):

@@ -19,7 +19,7 @@ import (
 // takes a UIDVALIDITY answers fault.Conflict when the folder has another by now,
 // for the UIDs then mean other messages.
 //
-// Changes tolerate messages that are no longer there: the server skips them.
+// Changes skip messages that are no longer there.
 type Folder struct {
 	c    *Client
 	name string
@@ -127,7 +127,7 @@ func (f *Folder) Body(ctx context.Context, uidValidity, uid uint32, read func(io
 	cmd := f.c.c.Fetch(set([]uint32{uid}), want)
 	found, err := body(cmd, read)
 	if err != nil {
-		_ = f.c.c.Close()
+		_ = f.c.conn.Close() // first, so that what is left of the message fails instead of being read
 		_ = cmd.Close()
 		return err
 	}
@@ -230,11 +230,28 @@ func (f *Folder) change(ctx context.Context, uidValidity uint32, uids []uint32, 
 		return err
 	}
 	for part := range slices.Chunk(uids, chunk) {
-		if err := do(part); err != nil {
+		there, err := f.present(ctx, part)
+		if err != nil {
+			return err
+		}
+		if len(there) == 0 {
+			continue
+		}
+		if err := do(there); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// present keeps the messages that are still there. Servers should skip the others,
+// but some answer a change of nothing with a COPYUID that cannot be read.
+func (f *Folder) present(ctx context.Context, uids []uint32) ([]uint32, error) {
+	var there []imap.UID
+	err := f.fetch(ctx, set(uids), &imap.FetchOptions{UID: true}, func(m *imapclient.FetchMessageBuffer) {
+		there = append(there, m.UID)
+	})
+	return ascending(there), err
 }
 
 // ensure has the folder open as wanted, and still the same one.

@@ -1,0 +1,333 @@
+package imap_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"postern/internal/fault"
+	"postern/internal/fetch"
+	"postern/internal/mail"
+	"postern/internal/mailbox"
+	"postern/internal/mailbox/imap"
+	"postern/internal/sasl"
+	"postern/internal/secret"
+)
+
+var _ fetch.Source = (*imap.Folder)(nil)
+
+const letter = "From: a@b.c\r\nSubject: hello\r\n\r\nbody\r\n"
+
+func TestSignInAndLook(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []mail.TLSMode{mail.Implicit, mail.STARTTLS} {
+		for _, ir := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/initial response=%t", mode, ir), func(t *testing.T) {
+				t.Parallel()
+				caps := goimap.CapSet{goimap.CapIMAP4rev1: {}, goimap.CapMove: {}, goimap.CapUIDPlus: {}}
+				if ir {
+					caps[goimap.CapSASLIR] = struct{}{}
+				}
+				c := signIn(t, memory(t, mode, caps, letter, letter))
+				if state, ok := c.TLS(); !ok || !state.HandshakeComplete {
+					t.Error("no TLS")
+				}
+				names, err := c.Folders(t.Context())
+				if err != nil || !slices.Equal(names, []string{"Archive", "Größe", "INBOX"}) {
+					t.Errorf("folders %q, %v", names, err)
+				}
+				st, err := c.Examine(t.Context(), "inbox")
+				if err != nil || st.Messages != 2 || st.UIDValidity == 0 {
+					t.Errorf("%+v, %v", st, err)
+				}
+				if _, err := c.Select(t.Context(), "Größe"); err != nil {
+					t.Error(err)
+				}
+				if _, err := c.Examine(t.Context(), "No such"); !errors.Is(err, fault.NotFound) {
+					t.Errorf("missing folder: %v (%s)", err, fault.KindOf(err))
+				}
+				all, err := c.Capabilities(t.Context())
+				if err != nil || !slices.Contains(all, "IMAP4rev1") {
+					t.Errorf("capabilities %q, %v", all, err)
+				}
+			})
+		}
+	}
+}
+
+func TestRefusedToken(t *testing.T) {
+	t.Parallel()
+	c := dial(t, memory(t, mail.Implicit, nil))
+	err := c.Authenticate(t.Context(), sasl.NewXOAUTH2Client(user, secret.New("wrong-token")))
+	if !errors.Is(err, fault.NeedsSignIn) || fault.ReplyOf(err).Text != "AUTHENTICATE failed." {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+	if strings.Contains(fmt.Sprintf("%+v", err), "wrong-token") {
+		t.Error("the token is in the error")
+	}
+}
+
+func TestNoCredentialsInTheClear(t *testing.T) {
+	t.Parallel()
+	c := dial(t, memory(t, mail.Plain, nil))
+	err := c.Authenticate(t.Context(), sasl.NewXOAUTH2Client(user, secret.New(token)))
+	if !errors.Is(err, mailbox.ErrClear) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestFolder(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		caps goimap.CapSet
+	}{
+		{"MOVE", nil},
+		{"COPY, STORE, EXPUNGE", goimap.CapSet{goimap.CapIMAP4rev1: {}, goimap.CapUIDPlus: {}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			c := signIn(t, memory(t, mail.Implicit, tt.caps, letter, letter+"two", letter+"three"))
+			f := c.Folder("INBOX")
+			v, uids, err := f.Search(ctx, true, time.Time{})
+			if err != nil || !slices.Equal(uids, []uint32{1, 2, 3}) {
+				t.Fatalf("%v, %v", uids, err)
+			}
+			if _, late, err := f.Search(ctx, false, time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)); err != nil || len(late) != 0 {
+				t.Errorf("since: %v, %v", late, err)
+			}
+			sizes := make(map[uint32]int64)
+			must(t, f.Describe(ctx, v, []uint32{1, 2, 99}, func(uid uint32, size int64, arrived time.Time) {
+				sizes[uid] = size
+				if arrived.UTC() != time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) {
+					t.Errorf("arrived %v", arrived)
+				}
+			}))
+			if len(sizes) != 2 || sizes[2] != int64(len(letter)+3) {
+				t.Errorf("sizes %v", sizes)
+			}
+			var body []byte
+			must(t, f.Body(ctx, v, 2, func(r io.Reader) (err error) { body, err = io.ReadAll(r); return err }))
+			if string(body) != letter+"two" {
+				t.Errorf("body %q", body)
+			}
+			if err := f.Body(ctx, v, 99, func(io.Reader) error { return nil }); !errors.Is(err, fault.NotFound) {
+				t.Errorf("missing message: %v", err)
+			}
+			if err := f.Body(ctx, v+1, 2, func(io.Reader) error { return nil }); !errors.Is(err, fault.Conflict) {
+				t.Errorf("other UIDVALIDITY: %v", err)
+			}
+			if _, unread, err := f.Search(ctx, true, time.Time{}); err != nil || len(unread) != 3 {
+				t.Errorf("reading marked as read: %v, %v", unread, err)
+			}
+
+			must(t, f.MarkRead(ctx, v, []uint32{1, 99}))
+			must(t, f.Move(ctx, v, []uint32{2, 98}, "Archive"))
+			must(t, f.Move(ctx, v, []uint32{2}, "Archive")) // gone: nothing happens
+			must(t, f.Delete(ctx, v, []uint32{3}))
+			if _, left, err := f.Search(ctx, false, time.Time{}); err != nil || !slices.Equal(left, []uint32{1}) {
+				t.Errorf("left: %v, %v", left, err)
+			}
+			if _, unread, err := f.Search(ctx, true, time.Time{}); err != nil || len(unread) != 0 {
+				t.Errorf("unread: %v, %v", unread, err)
+			}
+			if st, err := c.Examine(ctx, "Archive"); err != nil || st.Messages != 1 {
+				t.Errorf("archive: %+v, %v", st, err)
+			}
+			if there, err := f.HasFolder(ctx, "Archive"); err != nil || !there {
+				t.Errorf("archive: %t, %v", there, err)
+			}
+			if there, err := f.HasFolder(ctx, "Nowhere"); err != nil || there {
+				t.Errorf("nowhere: %t, %v", there, err)
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailedCopyDeletesNothing(t *testing.T) {
+	t.Parallel()
+	c := signIn(t, memory(t, mail.Implicit, goimap.CapSet{goimap.CapIMAP4rev1: {}, goimap.CapUIDPlus: {}}, letter))
+	f := c.Folder("INBOX")
+	v, _, err := f.Search(t.Context(), false, time.Time{})
+	must(t, err)
+	if err := f.Move(t.Context(), v, []uint32{1}, "Nowhere"); err == nil {
+		t.Fatal("moved to a folder that is not there")
+	}
+	if _, left, err := f.Search(t.Context(), false, time.Time{}); err != nil || len(left) != 1 {
+		t.Errorf("the message is lost: %v, %v", left, err)
+	}
+}
+
+func TestReadersErrorIsReturnedAndClosesTheConnection(t *testing.T) {
+	t.Parallel()
+	c := signIn(t, memory(t, mail.Implicit, nil, letter))
+	f := c.Folder("INBOX")
+	v, _, err := f.Search(t.Context(), false, time.Time{})
+	must(t, err)
+	full := errors.New("disk full")
+	if err := f.Body(t.Context(), v, 1, func(io.Reader) error { return full }); err != full { //nolint:errorlint // as it is
+		t.Errorf("%v", err)
+	}
+	if _, _, err := f.Search(t.Context(), false, time.Time{}); !errors.Is(err, fault.Temporary) {
+		t.Errorf("afterwards: %v (%s)", err, fault.KindOf(err))
+	}
+}
+
+const greeting = `
+	S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2] The Microsoft Exchange IMAP4 service is ready.
+	C: AUTHENTICATE XOAUTH2 dXNlcj1
+	S: TAG OK [CAPABILITY IMAP4rev1 MOVE] AUTHENTICATE completed.
+	`
+
+const opened = greeting + `C: EXAMINE INBOX
+	S: * 1 EXISTS
+	S: * OK [UIDVALIDITY 14] UIDVALIDITY value
+	S: TAG OK [READ-ONLY] EXAMINE completed.
+	`
+
+func TestWhatServersSay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, dialog string
+		kind         fault.Kind
+		text         string
+		wait         time.Duration
+	}{
+		{"signed in but not to a mailbox", greeting + `C: EXAMINE INBOX
+			S: TAG BAD User is authenticated but not connected.
+			S: * BYE Connection closed. 14`, fault.NeedsAdmin, "User is authenticated but not connected.", 0},
+		{"throttled instead", greeting + `C: EXAMINE INBOX
+			S: TAG BAD Request is throttled. Suggested Backoff Time: 92415 milliseconds`, fault.Throttled, "Request is throttled. Suggested Backoff Time: 92415 milliseconds", 92415 * time.Millisecond},
+		{"absurd backoff", greeting + `C: EXAMINE INBOX
+			S: TAG NO Request is throttled. Suggested Backoff Time: 9999999999 milliseconds`, fault.Throttled, "Request is throttled. Suggested Backoff Time: 9999999999 milliseconds", time.Hour},
+		{"throttled by a farewell", greeting + `C: EXAMINE INBOX
+			S: * BYE Request is throttled. Suggested Backoff Time: 300000 milliseconds`, fault.Throttled, "Request is throttled. Suggested Backoff Time: 300000 milliseconds", 5 * time.Minute},
+		{"busy folder that exists", greeting + `C: EXAMINE INBOX
+			S: TAG NO Server Unavailable. 15
+			C: LIST "" INBOX
+			S: * LIST () "/" INBOX
+			S: TAG OK LIST completed.`, fault.Temporary, "Server Unavailable. 15", 0},
+		{"no such folder", greeting + `C: EXAMINE INBOX
+			S: TAG NO INBOX doesn't exist.
+			C: LIST "" INBOX
+			S: TAG OK LIST completed.`, fault.NotFound, "INBOX doesn't exist.", 0},
+		{"code says it", greeting + `C: EXAMINE INBOX
+			S: TAG NO [NOPERM] Access denied`, fault.NeedsAdmin, "Access denied", 0},
+		{"token ran out", opened + `C: UID SEARCH
+			S: * BYE Session invalidated - AccessTokenExpired`, fault.Temporary, "Session invalidated - AccessTokenExpired", 0},
+		{"hung up", opened + "C: UID SEARCH", fault.Temporary, "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := signIn(t, scripted(t, tt.dialog))
+			_, _, err := c.Folder("INBOX").Search(t.Context(), true, time.Time{})
+			if fault.KindOf(err) != tt.kind {
+				t.Fatalf("%v is %s, want %s", err, fault.KindOf(err), tt.kind)
+			}
+			if reply := fault.ReplyOf(err); (reply == nil) != (tt.text == "") || reply != nil && reply.Text != tt.text {
+				t.Errorf("reply %+v, want %q", reply, tt.text)
+			}
+			if e := fault.As(err); e.RetryAfter != tt.wait {
+				t.Errorf("wait %s, want %s", e.RetryAfter, tt.wait)
+			}
+		})
+	}
+}
+
+func TestRefusedSearchIsDoneHere(t *testing.T) {
+	t.Parallel()
+	c := signIn(t, scripted(t, opened+`C: UID SEARCH
+		S: TAG BAD Command Argument Error. 11
+		C: UID FETCH 1:*
+		S: * 1 FETCH (UID 7 FLAGS (\Seen) INTERNALDATE "04-Mar-2026 05:06:07 +0000")
+		S: * 2 FETCH (UID 9 FLAGS () INTERNALDATE "04-Mar-2026 05:06:07 +0000")
+		S: TAG OK FETCH completed.`))
+	v, uids, err := c.Folder("INBOX").Search(t.Context(), true, time.Time{})
+	if err != nil || v != 14 || !slices.Equal(uids, []uint32{9}) {
+		t.Errorf("%d %v, %v", v, uids, err)
+	}
+}
+
+func TestBodyCutOff(t *testing.T) {
+	t.Parallel()
+	c := signIn(t, scripted(t, opened+`C: UID SEARCH
+		S: * SEARCH 1
+		S: TAG OK SEARCH completed.
+		C: UID FETCH 1 (UID BODY.PEEK[])
+		S: * 1 FETCH (UID 1 BODY[] {1000}
+		S: Subject: cut
+		S: * BYE words of the sender`))
+	f := c.Folder("INBOX")
+	v, _, err := f.Search(t.Context(), false, time.Time{})
+	must(t, err)
+	var readErr error
+	err = f.Body(t.Context(), v, 1, func(r io.Reader) error {
+		_, readErr = io.ReadAll(r)
+		return readErr
+	})
+	if !errors.Is(readErr, io.ErrUnexpectedEOF) || !errors.Is(err, fault.Temporary) {
+		t.Errorf("a cut message looks whole: %v, %v", readErr, err)
+	}
+	if _, _, err := f.Search(t.Context(), false, time.Time{}); fault.ReplyOf(err) != nil {
+		t.Errorf("the sender's words count as the server's: %v", err)
+	}
+}
+
+func TestContextEndsAnOperation(t *testing.T) {
+	t.Parallel()
+	c := signIn(t, scripted(t, opened+"C: UID SEARCH\nC: never said"))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := c.Folder("INBOX").Search(ctx, false, time.Time{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	cfg := scripted(t, "C: never said")
+	cfg.Timeout = 50 * time.Millisecond
+	if _, err := imap.Dial(t.Context(), cfg); !errors.Is(err, fault.Temporary) {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+}
+
+func TestDialFailures(t *testing.T) {
+	t.Parallel()
+	good := memory(t, mail.Implicit, nil)
+	noTrust, plain, starttls := good, good, memory(t, mail.STARTTLS, goimap.CapSet{goimap.CapIMAP4rev1: {}})
+	noTrust.RootCAs = nil
+	plain.Server.TLS = "sometimes"
+	starttls.Server.TLS = mail.Implicit
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	away := config4(ln, mail.Implicit, nil)
+	must(t, ln.Close())
+	for name, tt := range map[string]struct {
+		cfg  mailbox.Config
+		kind fault.Kind
+	}{
+		"not trusted": {noTrust, fault.NeedsAdmin}, "no TLS mode": {plain, fault.Invalid},
+		"TLS to a STARTTLS port": {starttls, fault.NeedsAdmin}, "nobody there": {away, fault.Temporary},
+	} {
+		if _, err := imap.Dial(t.Context(), tt.cfg); fault.KindOf(err) != tt.kind {
+			t.Errorf("%s: %v (%s)", name, err, fault.KindOf(err))
+		}
+	}
+}
