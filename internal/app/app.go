@@ -84,7 +84,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.entra = entra.New(time.Now)
-	a.Vault = vault.New(vault.Config{
+	a.Vault = vault.Open(vault.Config{
 		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
 		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"),
 	})
@@ -154,7 +154,7 @@ func (a *App) NewAdminPassword(ctx context.Context) (secret.Text, error) {
 }
 
 // adminMay checks the login of the web pages.
-func (a *App) adminMay(ctx context.Context, user, password string) bool {
+func (a *App) adminMay(ctx context.Context, user string, password secret.Text) bool {
 	hash, err := a.Store.Setting(ctx, adminKey)
-	return err == nil && user == "admin" && door.VerifyPassword(string(hash), secret.New(password)) == nil
+	return err == nil && user == "admin" && door.VerifyPassword(string(hash), password) == nil
 }

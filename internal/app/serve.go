@@ -145,8 +145,12 @@ func (a *App) certificate(host string) (tls.Certificate, error) {
 }
 
 func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
+	handler, err := a.webHandler()
+	if err != nil {
+		return err
+	}
 	srv := &http.Server{
-		Handler:           a.webHandler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      time.Minute,
@@ -168,7 +172,7 @@ func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-func (a *App) webHandler() http.Handler {
+func (a *App) webHandler() (http.Handler, error) {
 	return web.New(web.Config{
 		Vault: a.Vault, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),

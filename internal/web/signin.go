@@ -1,0 +1,148 @@
+package web
+
+import (
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/vault"
+)
+
+// cookie binds a sign-in to the browser that began it.
+const cookie = "postern_browser"
+
+// message is a page with something to say.
+type message struct {
+	Title, Text, Next, Words string
+	Good                     bool
+	Result                   *vault.Result
+	Token                    string // of a one-time link that is shown
+}
+
+// showLink asks before it takes the link: mail programs and chats open addresses
+// to preview them, and a link works once.
+func (s *server) showLink(w http.ResponseWriter, r *http.Request) {
+	s.show(w, r, http.StatusOK, "link.html", message{Title: "Sign in a mailbox", Token: r.PathValue("token")})
+}
+
+func (s *server) takeLink(w http.ResponseWriter, r *http.Request) {
+	account, err := s.Vault.OpenLink(r.Context(), r.PathValue("token"))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.beginFor(w, r, account)
+}
+
+func (s *server) begin(w http.ResponseWriter, r *http.Request) { s.beginFor(w, r, r.PathValue("name")) }
+
+func (s *server) beginFor(w http.ResponseWriter, r *http.Request, account string) {
+	browser := s.browser(w, r)
+	address, err := s.Vault.BeginSignIn(r.Context(), account, browser)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	http.Redirect(w, r, address, http.StatusSeeOther)
+}
+
+// browser returns this browser's cookie, giving it one if it has none. It is Lax:
+// Microsoft sends the browser back with a plain GET, which carries it.
+func (s *server) browser(w http.ResponseWriter, r *http.Request) string {
+	if c, err := r.Cookie(cookie); err == nil && len(c.Value) >= 26 {
+		return c.Value
+	}
+	c := &http.Cookie{
+		Name: cookie, Value: rand.Text(), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: strings.HasPrefix(s.PublicURL, "https://"), MaxAge: int((24 * time.Hour).Seconds()),
+	}
+	http.SetCookie(w, c)
+	return c.Value
+}
+
+// callback is where Microsoft sends the browser. It answers with a redirect to a
+// page of its own, so that reloading the finished page repeats nothing.
+func (s *server) callback(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if done := q.Get("done"); done != "" {
+		s.finished(w, r, done)
+		return
+	}
+	if len(q) == 0 {
+		s.show(w, r, http.StatusBadRequest, "message.html", message{
+			Title: "Nothing to finish here", Text: "Microsoft sends browsers to this address at the end of a sign-in.",
+			Next: "Begin a sign-in from the accounts page, or with: postern signin NAME",
+		})
+		return
+	}
+	browser := ""
+	if c, err := r.Cookie(cookie); err == nil {
+		browser = c.Value
+	}
+	result, err := s.Vault.FinishSignIn(r.Context(), q, browser)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.Log.InfoContext(r.Context(), "account signed in", "account", result.Account.Name, "signed_in_as", result.SignedInAs)
+	http.Redirect(w, r, CallbackPath+"?done="+result.Account.Name, http.StatusSeeOther)
+}
+
+// finished says who signed in, for what, until when. It shows no more than the
+// browser that just signed in knows: without its cookie there is no page.
+func (s *server) finished(w http.ResponseWriter, r *http.Request, account string) {
+	d, err := s.Vault.Describe(r.Context(), account)
+	if _, cookieErr := r.Cookie(cookie); err != nil || cookieErr != nil || d.SignedInAs == "" {
+		s.missing(w, r)
+		return
+	}
+	s.show(w, r, http.StatusOK, "message.html", message{
+		Good: true, Title: "Signed in", Next: "You can close this page. To see whether everything works: postern check " + account,
+		Result: &vault.Result{Account: d.Account, SignedInAs: d.SignedInAs, Purposes: d.Account.Purposes, Until: d.Until},
+	})
+}
+
+// fail shows what went wrong with a sign-in: one sentence, the next step, and the
+// server's own words as text.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	m := message{Title: "The sign-in did not succeed", Next: fault.HintOf(err)}
+	status := http.StatusBadGateway
+	switch {
+	case errors.Is(err, fault.NotFound):
+		status, m.Title = http.StatusNotFound, "This sign-in is over"
+	case errors.Is(err, fault.Denied):
+		status, m.Title = http.StatusForbidden, "The sign-in was refused"
+	case errors.Is(err, fault.Invalid):
+		status, m.Title = http.StatusBadRequest, "This sign-in cannot begin"
+	case errors.Is(err, fault.NeedsAdmin):
+		status, m.Title = http.StatusForbidden, "An administrator must change something first"
+	case errors.Is(err, fault.NeedsSignIn):
+		status, m.Title = http.StatusForbidden, "Microsoft did not accept the sign-in"
+	case errors.Is(err, fault.Temporary), errors.Is(err, fault.Throttled):
+		status, m.Title = http.StatusServiceUnavailable, "Microsoft could not be reached"
+		if m.Next == "" {
+			m.Next = "Nothing is lost. Try again in a few minutes."
+		}
+	}
+	if e := fault.As(err); e != nil && e.Err != nil {
+		m.Text = sentence(e.Err.Error())
+	}
+	if reply := fault.ReplyOf(err); reply != nil {
+		m.Words = reply.String()
+	}
+	if m.Next == "" {
+		m.Next = "Begin again from the accounts page, or with: postern signin NAME"
+	}
+	s.Log.WarnContext(r.Context(), "a sign-in failed", "error", err)
+	s.show(w, r, status, "message.html", m)
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
