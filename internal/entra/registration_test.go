@@ -15,12 +15,14 @@ func TestNothingIsSentForABadRegistration(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
 	for name, change := range map[string]func(*entra.Registration){
-		"no client id":      func(r *entra.Registration) { r.ClientID = "" },
-		"the Secret ID":     func(r *entra.Registration) { r.Secret = secret.New(tenantID) },
-		"no tenant":         func(r *entra.Registration) { r.Tenant = "" },
-		"http":              func(r *entra.Registration) { r.Cloud.Authority = "http" + strings.TrimPrefix(p.srv.URL, "https") },
-		"a user in the URL": func(r *entra.Registration) { r.Cloud.Authority = "https://x@" + strings.TrimPrefix(p.srv.URL, "https://") },
-		"no authority":      func(r *entra.Registration) { r.Cloud.Authority = "" },
+		"no client id":  func(r *entra.Registration) { r.ClientID = "" },
+		"the Secret ID": func(r *entra.Registration) { r.Secret = secret.New(tenantID) },
+		"no tenant":     func(r *entra.Registration) { r.Tenant = "" },
+		"http":          func(r *entra.Registration) { r.Cloud.Authority = "http" + strings.TrimPrefix(p.srv.URL, "https") },
+		"a user in the URL": func(r *entra.Registration) {
+			r.Cloud.Authority = "https://x@" + strings.TrimPrefix(p.srv.URL, "https://")
+		},
+		"no authority": func(r *entra.Registration) { r.Cloud.Authority = "" },
 	} {
 		r := p.registration()
 		change(&r)
