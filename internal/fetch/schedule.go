@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,43 +44,51 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	}
 }
 
-// look starts every task that is due and has a free slot.
+// look starts the tasks that are due, those first that waited longest, as far as
+// there are free slots.
 func (s *schedule) look(ctx context.Context) error {
 	tasks, err := s.cfg.Ledger.Tasks(ctx)
 	if err != nil {
 		return ledgerError(err)
 	}
+	last := make(map[string]time.Time, len(tasks))
+	var due []Task
 	for _, t := range tasks {
-		due, err := s.due(ctx, t)
+		started, wait, err := s.due(ctx, t)
 		if err != nil {
 			return err
 		}
-		if !due {
-			continue
+		if !wait {
+			last[t.Name] = started
+			due = append(due, t)
 		}
+	}
+	slices.SortStableFunc(due, func(a, b Task) int { return last[a.Name].Compare(last[b.Name]) })
+	for _, t := range due {
 		select {
 		case s.slots <- struct{}{}:
+			s.start(ctx, t)
 		default:
 			return nil // the rest is as due at the next look
 		}
-		s.start(ctx, t)
 	}
 	return nil
 }
 
-func (s *schedule) due(ctx context.Context, t Task) (bool, error) {
+// due tells when a task last ran and whether it must wait now.
+func (s *schedule) due(ctx context.Context, t Task) (started time.Time, wait bool, err error) {
 	now := s.cfg.Now()
 	s.mu.Lock()
-	wait := s.busy[t.Name] || now.Before(s.hold[t.Account])
+	wait = s.busy[t.Name] || now.Before(s.hold[t.Account])
 	s.mu.Unlock()
 	if wait || t.Disabled || t.Every <= 0 {
-		return false, nil
+		return time.Time{}, true, nil
 	}
 	last, err := s.cfg.Ledger.Runs(ctx, t.Name, 1)
-	if err != nil {
-		return false, ledgerError(err)
+	if err != nil || len(last) == 0 {
+		return time.Time{}, false, ledgerError(err)
 	}
-	return len(last) == 0 || !now.Before(last[0].Started.Add(t.Every)), nil
+	return last[0].Started, now.Before(last[0].Started.Add(t.Every)), nil
 }
 
 func (s *schedule) start(ctx context.Context, t Task) {
