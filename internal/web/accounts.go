@@ -1,15 +1,13 @@
 package web
 
 import (
-	"bytes"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"postern/internal/vault"
 )
-
-type bufferedPage = bytes.Buffer
 
 // accountsPage is what the accounts page shows.
 type accountsPage struct {
@@ -23,7 +21,7 @@ type accountsPage struct {
 
 func (s *server) accounts(w http.ResponseWriter, r *http.Request) {
 	p := accountsPage{Redirect: s.Vault.RedirectURI(), Public: s.PublicURL, Version: s.Version}
-	if u, err := url.Parse(s.PublicURL); err == nil && !strings.EqualFold(u.Host, r.Host) {
+	if s.foreign(r) {
 		p.Foreign = r.Host
 	}
 	all, err := s.Vault.Accounts(r.Context())
@@ -39,6 +37,20 @@ func (s *server) accounts(w http.ResponseWriter, r *http.Request) {
 		p.Accounts = append(p.Accounts, d)
 	}
 	s.show(w, r, http.StatusOK, "accounts.html", p)
+}
+
+// foreign reports whether the browser uses another address than the public one.
+// Its cookies would not come along when Microsoft sends it there.
+func (s *server) foreign(r *http.Request) bool {
+	return !strings.EqualFold(withPort(s.origin.Scheme, r.Host), withPort(s.origin.Scheme, s.origin.Host))
+}
+
+// withPort adds the scheme's port to a host that names none.
+func withPort(scheme, host string) string {
+	if u := (&url.URL{Host: host}); u.Port() == "" {
+		return net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[scheme])
+	}
+	return host
 }
 
 // nextStep is one sentence for whoever looks at an account.

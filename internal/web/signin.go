@@ -1,9 +1,13 @@
 package web
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -37,7 +41,22 @@ func (s *server) takeLink(w http.ResponseWriter, r *http.Request) {
 	s.beginFor(w, r, account)
 }
 
-func (s *server) begin(w http.ResponseWriter, r *http.Request) { s.beginFor(w, r, r.PathValue("name")) }
+// begin starts a sign-in from the accounts page. A browser that is not at the
+// public address is sent there by a one-time link, so that it gets its cookie
+// where it will come back.
+func (s *server) begin(w http.ResponseWriter, r *http.Request) {
+	account := r.PathValue("name")
+	if !s.foreign(r) {
+		s.beginFor(w, r, account)
+		return
+	}
+	link, err := s.Vault.NewLink(r.Context(), account)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	http.Redirect(w, r, link, http.StatusSeeOther)
+}
 
 func (s *server) beginFor(w http.ResponseWriter, r *http.Request, account string) {
 	browser := s.browser(w, r)
@@ -52,8 +71,8 @@ func (s *server) beginFor(w http.ResponseWriter, r *http.Request, account string
 // browser returns this browser's cookie, giving it one if it has none. It is Lax:
 // Microsoft sends the browser back with a plain GET, which carries it.
 func (s *server) browser(w http.ResponseWriter, r *http.Request) string {
-	if c, err := r.Cookie(cookie); err == nil && len(c.Value) >= 26 {
-		return c.Value
+	if v := cookieOf(r); len(v) >= 26 && len(v) <= 64 {
+		return v
 	}
 	c := &http.Cookie{
 		Name: cookie, Value: rand.Text(), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
@@ -63,46 +82,79 @@ func (s *server) browser(w http.ResponseWriter, r *http.Request) string {
 	return c.Value
 }
 
+func cookieOf(r *http.Request) string {
+	c, err := r.Cookie(cookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// posted takes the callback of a provider that posts. A cross-site POST brings no
+// Lax cookie, so the browser is sent on to the same thing as a GET, which does.
+func (s *server) posted(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "this is no form", http.StatusBadRequest)
+		return
+	}
+	q := url.Values{}
+	for _, key := range []string{"code", "state", "error", "error_description"} {
+		if v := r.PostForm.Get(key); v != "" {
+			q.Set(key, v)
+		}
+	}
+	http.Redirect(w, r, CallbackPath+"?"+q.Encode(), http.StatusSeeOther)
+}
+
 // callback is where Microsoft sends the browser. It answers with a redirect to a
 // page of its own, so that reloading the finished page repeats nothing.
 func (s *server) callback(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	if done := q.Get("done"); done != "" {
-		s.finished(w, r, done)
+	switch {
+	case q.Has("done"):
+		s.finished(w, r, q.Get("done"), q.Get("proof"))
 		return
-	}
-	if len(q) == 0 {
+	case len(q) == 0:
 		s.show(w, r, http.StatusBadRequest, "message.html", message{
 			Title: "Nothing to finish here", Text: "Microsoft sends browsers to this address at the end of a sign-in.",
 			Next: "Begin a sign-in from the accounts page, or with: postern signin NAME",
 		})
 		return
 	}
-	browser := ""
-	if c, err := r.Cookie(cookie); err == nil {
-		browser = c.Value
-	}
+	browser := cookieOf(r)
 	result, err := s.Vault.FinishSignIn(r.Context(), q, browser)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.Log.InfoContext(r.Context(), "account signed in", "account", result.Account.Name, "signed_in_as", result.SignedInAs)
-	http.Redirect(w, r, CallbackPath+"?done="+result.Account.Name, http.StatusSeeOther)
+	name := result.Account.Name
+	s.Log.InfoContext(r.Context(), "account signed in", "account", name, "signed_in_as", result.SignedInAs)
+	done := url.Values{"done": {name}, "proof": {s.proof(browser, name)}}
+	http.Redirect(w, r, CallbackPath+"?"+done.Encode(), http.StatusSeeOther)
 }
 
-// finished says who signed in, for what, until when. It shows no more than the
-// browser that just signed in knows: without its cookie there is no page.
-func (s *server) finished(w http.ResponseWriter, r *http.Request, account string) {
-	d, err := s.Vault.Describe(r.Context(), account)
-	if _, cookieErr := r.Cookie(cookie); err != nil || cookieErr != nil || d.SignedInAs == "" {
-		s.missing(w, r)
+// proof is what only this process can say: this browser signed that account in.
+func (s *server) proof(browser, account string) string {
+	mac := hmac.New(sha256.New, s.key[:])
+	_, _ = mac.Write([]byte(browser + "\x00" + account)) // never fails
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// finished says who signed in, for what, until when, to the browser that did it
+// and to no other. After a restart it only says that all is done.
+func (s *server) finished(w http.ResponseWriter, r *http.Request, account, proof string) {
+	m := message{Good: true, Title: "Signed in", Next: "You can close this page. To see whether everything works: postern check " + account}
+	if !hmac.Equal([]byte(proof), []byte(s.proof(cookieOf(r), account))) {
+		s.show(w, r, http.StatusOK, "message.html", message{Good: true, Title: "This sign-in is finished", Next: "You can close this page."})
 		return
 	}
-	s.show(w, r, http.StatusOK, "message.html", message{
-		Good: true, Title: "Signed in", Next: "You can close this page. To see whether everything works: postern check " + account,
-		Result: &vault.Result{Account: d.Account, SignedInAs: d.SignedInAs, Purposes: d.Account.Purposes, Until: d.Until},
-	})
+	d, err := s.Vault.Describe(r.Context(), account)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	m.Result = &vault.Result{Account: d.Account, SignedInAs: d.SignedInAs, Purposes: d.Account.Purposes, Until: d.Until}
+	s.show(w, r, http.StatusOK, "message.html", m)
 }
 
 // fail shows what went wrong with a sign-in: one sentence, the next step, and the

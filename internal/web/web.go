@@ -9,7 +9,9 @@
 package web
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"embed"
 	"fmt"
 	"html/template"
@@ -34,6 +36,7 @@ type Vault interface {
 	Accounts(ctx context.Context) ([]vault.Account, error)
 	Describe(ctx context.Context, account string) (vault.Description, error)
 	RedirectURI() string
+	NewLink(ctx context.Context, account string) (address string, err error)
 	OpenLink(ctx context.Context, token string) (account string, err error)
 	BeginSignIn(ctx context.Context, account, browser string) (authorizeURL string, err error)
 	FinishSignIn(ctx context.Context, values url.Values, browser string) (vault.Result, error)
@@ -52,8 +55,10 @@ type Config struct {
 
 type server struct {
 	Config
-	views *template.Template
-	guard *guard
+	views  *template.Template
+	guard  *guard
+	origin *url.URL // of PublicURL
+	key    [32]byte // proves that a finished page belongs to the browser that asks for it
 }
 
 // New builds the handler.
@@ -62,13 +67,19 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the page templates: %w", err)
 	}
-	s := &server{Config: cfg, views: views, guard: newGuard(cfg.Authenticate)}
+	origin, err := url.Parse(cfg.PublicURL)
+	if err != nil || origin.Host == "" {
+		return nil, fmt.Errorf("public URL %q is no address", cfg.PublicURL)
+	}
+	s := &server{Config: cfg, views: views, origin: origin, guard: newGuard(cfg.Authenticate, time.Now)}
+	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.readiness)
 	mux.HandleFunc("GET /signin/{token}", s.showLink)
 	mux.HandleFunc("POST /signin/{token}", s.takeLink)
 	mux.HandleFunc("GET "+CallbackPath+"{$}", s.callback)
+	mux.HandleFunc("POST "+CallbackPath+"{$}", s.posted)
 	mux.HandleFunc("GET /postern.css", s.style)
 	mux.Handle("GET /{$}", s.guard.protect(s.accounts))
 	mux.Handle("POST /accounts/{name}/signin", s.guard.protect(s.begin))
@@ -76,20 +87,31 @@ func New(cfg Config) (http.Handler, error) {
 		mux.Handle("GET /metrics", s.guard.protect(cfg.Metrics.ServeHTTP))
 	}
 	mux.HandleFunc("/", s.missing)
-	return headers(http.NewCrossOriginProtection().Handler(mux)), nil
+	same := http.NewCrossOriginProtection()
+	same.AddInsecureBypassPattern("POST " + CallbackPath + "{$}") // the provider's page posts; it only leads to the GET
+	if err := same.AddTrustedOrigin(origin.Scheme + "://" + origin.Host); err != nil { // a proxy may change Host
+		return nil, fmt.Errorf("trust the public URL: %w", err)
+	}
+	return s.headers(same.Handler(mux)), nil
 }
 
 // headers are the same on every answer.
-func headers(next http.Handler) http.Handler {
+func (s *server) headers(next http.Handler) http.Handler {
+	// A form's answer may lead on to any provider, all of which speak HTTPS, or to
+	// the public URL.
+	policy := "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; " +
+		"form-action 'self' https: " + s.origin.Scheme + "://" + s.origin.Host
+	next = http.MaxBytesHandler(next, 1<<20)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		// A form's answer may lead on to Microsoft, so form-action cannot be 'self'.
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "no-referrer") // addresses here carry codes and one-time tokens
+		h.Set("Content-Security-Policy", policy)
+		// Addresses here carry codes and one-time tokens. Not no-referrer: with that,
+		// browsers send our own forms with “Origin: null”, which reads as cross-site.
+		h.Set("Referrer-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store")
-		http.MaxBytesHandler(next, 1<<20).ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -116,7 +138,7 @@ func (s *server) missing(w http.ResponseWriter, r *http.Request) {
 // show renders a page whole before the first octet leaves, so that a template
 // that fails cannot leave half a page.
 func (s *server) show(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
-	var b bufferedPage
+	var b bytes.Buffer
 	if err := s.views.ExecuteTemplate(&b, name, data); err != nil {
 		s.Log.ErrorContext(r.Context(), "a page could not be made", "page", name, "error", err)
 		http.Error(w, "the page could not be made; the log says why", http.StatusInternalServerError)
