@@ -136,7 +136,8 @@ func (a *App) Close() error { return a.Store.Close() }
 func (a *App) Applier(getenv func(string) (string, bool)) declare.Applier {
 	return declare.Applier{
 		Vault: a.Vault, Devices: a.Store, Tasks: a.Store, Getenv: getenv,
-		Passwords: declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: func(hash string, clear secret.Text) bool { return door.VerifyPassword(hash, clear) == nil }},
+		MakeDirectory: func(path string) error { return os.MkdirAll(path, 0o750) },
+		Passwords:     declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: func(hash string, clear secret.Text) bool { return door.VerifyPassword(hash, clear) == nil }},
 	}
 }
 

@@ -44,6 +44,9 @@ type Applier struct {
 	Tasks     fetch.Ledger
 	Passwords Passwords
 	Getenv    func(string) (string, bool)
+	// MakeDirectory makes a new task's directory. Later a missing directory is an
+	// error of the run: it may be a mount that is away.
+	MakeDirectory func(path string) error
 }
 
 // Change is what became of one record.
@@ -339,7 +342,14 @@ func (a Applier) task(d Task) (step, error) {
 			have.Created = time.Time{}
 			return reflect.DeepEqual(want, have)
 		}
-		return c.put(err, same, func() error { return a.Tasks.PutTask(ctx, want) })
+		return c.put(err, same, func() error {
+			if have.Directory != want.Directory {
+				if err := a.MakeDirectory(want.Directory); err != nil {
+					return fault.New(fault.Invalid, "make the directory", "%w", err).WithHint("create %s, writable for Postern, and apply again", want.Directory)
+				}
+			}
+			return a.Tasks.PutTask(ctx, want)
+		})
 	}, nil
 }
 

@@ -28,6 +28,7 @@ type memory struct {
 	accounts map[string]vault.Account
 	devices  map[string]door.Device
 	tasks    map[string]fetch.Task
+	dirs     []string
 	writes   int
 }
 
@@ -109,7 +110,8 @@ func (m *memory) applier(env map[string]string) declare.Applier {
 			Hash:   func(s secret.Text) (string, error) { return "hash:" + s.Reveal(), nil },
 			Verify: func(h string, s secret.Text) bool { return h == "hash:"+s.Reveal() },
 		},
-		Getenv: func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+		Getenv:        func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+		MakeDirectory: func(dir string) error { m.dirs = append(m.dirs, dir); return nil },
 	}
 }
 
@@ -184,6 +186,9 @@ func TestApplyIsIdempotent(t *testing.T) {
 	}
 	if got := apply(t, a, doc); got != strings.ReplaceAll(want, "created", "unchanged") || m.writes != 5 {
 		t.Errorf("second (%d writes):\n%s", m.writes, got)
+	}
+	if len(m.dirs) != 1 || m.dirs[0] != "/srv/invoices" {
+		t.Errorf("directories made: %v", m.dirs)
 	}
 	if m.secrets["contoso"] != "s3cret" || m.devices["printer"].PasswordHash != "hash:printer-password" || m.devices["erp"].PasswordHash != "hash:made-for-you" {
 		t.Errorf("secrets went astray: %v %v", m.secrets, m.devices)

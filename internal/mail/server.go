@@ -17,10 +17,11 @@ const (
 	Plain    TLSMode = "plain"
 )
 
-// UnmarshalText refuses anything but the three modes.
+// UnmarshalText refuses anything but the three modes, and nothing at all, which a
+// server that is not set has.
 func (m *TLSMode) UnmarshalText(b []byte) error {
 	switch v := TLSMode(b); v {
-	case STARTTLS, Implicit, Plain:
+	case STARTTLS, Implicit, Plain, "":
 		*m = v
 		return nil
 	}
