@@ -6,191 +6,196 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"runtime"
+	"sync"
 	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"postern/internal/fault"
 )
 
+// maxBatch is how many changes share one commit, so one sync of the disk.
+const maxBatch = 64
+
+// walLimit is the size of the write-ahead log at which it is copied back into the
+// database; idleAfter the pause after which that happens in any case.
 const (
-	batchMax       = 64       // writes that share one commit
-	checkpointWAL  = 16 << 20 // octets of WAL after which it is folded back
-	checkpointIdle = 5 * time.Second
+	walLimit  = 16 << 20
+	idleAfter = time.Second
 )
 
-// writer is the one goroutine that writes to SQLite. Writes that wait together
-// share one transaction and one flush; each has a savepoint of its own, so that
-// one that fails takes nobody with it. A lone write is committed at once.
+// writer is the one goroutine of this process that writes to SQLite. It commits
+// whatever changes wait, together; a lone change is committed at once. It also
+// checkpoints, so that no second goroutine competes for the disk.
 type writer struct {
-	conn  *sql.Conn
-	wal   string // path of the write-ahead log
-	jobs  chan *job
-	quit  chan struct{}
-	done  chan struct{}
-	log   *slog.Logger
-	dirty bool // written since the last checkpoint
+	db     *sql.DB
+	conn   *preparing
+	wal    string
+	busy   time.Duration
+	log    *slog.Logger
+	queue  chan *pending // unbuffered: what is taken gets an answer
+	quit   chan struct{}
+	ended  chan struct{}
+	once   sync.Once
+	limit  int64 // size of the log at which to checkpoint next
+	before int   // size of the batch before
 }
 
-type job struct {
-	ctx    context.Context
-	f      func(ctx context.Context, q querier) error
-	result chan error
+// pending is a change that waits for its commit.
+type pending struct {
+	run    func(tx querier) error
+	gone   func() error // why the caller no longer waits for it to begin
+	answer chan error
+	err    error
 }
 
-var errClosed = errors.New("the database is closed")
-
-func startWriter(ctx context.Context, db *sql.DB, path string, log *slog.Logger) (*writer, error) {
+func startWriter(ctx context.Context, db *sql.DB, wal string, opts Options) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: conn, wal: path + "-wal", jobs: make(chan *job, batchMax), quit: make(chan struct{}), done: make(chan struct{}), log: log}
+	w := &writer{
+		db: db, conn: &preparing{conn: conn, stmts: map[string]*sql.Stmt{}}, wal: wal, busy: opts.BusyTimeout, log: opts.Log,
+		queue: make(chan *pending), quit: make(chan struct{}), ended: make(chan struct{}), limit: walLimit,
+	}
 	go w.loop()
 	return w, nil
 }
 
-// do hands f to the writer and waits for its fate. Once taken, a write is not
-// abandoned: the caller must know whether it happened.
-func (w *writer) do(ctx context.Context, f func(ctx context.Context, q querier) error) error {
-	j := &job{ctx: ctx, f: f, result: make(chan error, 1)}
-	select {
-	case w.jobs <- j:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-w.done:
-		return fault.Wrap(fault.Temporary, "write", errClosed)
+// do hands c to the writer and waits until it is committed or has failed. Once the
+// writer has taken it, the end of ctx no longer stops it: an interrupted statement
+// would roll back its neighbours, and the caller must learn what became of it.
+func (w *writer) do(ctx context.Context, op string, c change) error {
+	p := &pending{
+		run:    func(tx querier) error { return c(context.WithoutCancel(ctx), tx) },
+		gone:   ctx.Err,
+		answer: make(chan error, 1),
 	}
 	select {
-	case err := <-j.result:
-		return err
-	case <-w.done:
-		select {
-		case err := <-j.result:
-			return err
-		default:
-			return fault.Wrap(fault.Temporary, "write", errClosed)
-		}
+	case w.queue <- p:
+		return classify(op, <-p.answer)
+	case <-ctx.Done():
+		return classify(op, ctx.Err())
+	case <-w.quit:
+		return fault.New(fault.Temporary, op, "the database is closed")
 	}
 }
 
-// stop commits what is under way and ends the writer.
-func (w *writer) stop() error {
-	close(w.quit)
-	<-w.done
-	return w.conn.Close()
+// close ends the writer once; later calls do nothing.
+func (w *writer) close() (err error) {
+	w.once.Do(func() {
+		close(w.quit)
+		<-w.ended
+		err = errors.Join(w.conn.close(), w.db.Close())
+	})
+	return err
 }
 
 func (w *writer) loop() {
-	defer close(w.done)
-	idle := time.NewTimer(checkpointIdle)
+	defer close(w.ended)
+	idle := time.NewTimer(idleAfter)
 	defer idle.Stop()
+	batch := make([]*pending, 0, maxBatch)
 	for {
 		select {
-		case j := <-w.jobs:
-			w.commit(w.gather(j))
-			w.checkpointIfLarge()
-			idle.Reset(checkpointIdle)
+		case p := <-w.queue:
+			batch = w.gather(append(batch[:0], p))
+			w.commit(batch)
+			for _, p := range batch {
+				p.answer <- p.err
+			}
+			w.before = len(batch)
+			w.checkpoint(w.limit)
+			idle.Reset(idleAfter)
 		case <-idle.C:
-			w.checkpoint("TRUNCATE")
+			w.checkpoint(1)
 		case <-w.quit:
-			w.drain()
-			w.checkpoint("TRUNCATE")
+			w.checkpoint(1)
 			return
 		}
 	}
 }
 
-// drain commits what was handed over before the stop.
-func (w *writer) drain() {
-	for {
+// gather takes what waits, without waiting. When fewer are there than last time it
+// yields the processor once: those that were just answered are about to come back,
+// and without them every second batch would be a batch of one.
+func (w *writer) gather(batch []*pending) []*pending {
+	for yielded := false; len(batch) < maxBatch; {
 		select {
-		case j := <-w.jobs:
-			w.commit(w.gather(j))
+		case p := <-w.queue:
+			batch = append(batch, p)
 		default:
-			return
-		}
-	}
-}
-
-// gather takes whatever waits beside the first, without waiting for more.
-func (w *writer) gather(first *job) []*job {
-	batch := []*job{first}
-	for len(batch) < batchMax {
-		select {
-		case j := <-w.jobs:
-			batch = append(batch, j)
-		default:
-			return batch
+			if yielded || len(batch) >= w.before {
+				return batch
+			}
+			yielded = true
+			runtime.Gosched()
 		}
 	}
 	return batch
 }
 
-func (w *writer) commit(batch []*job) {
-	ctx := context.Background() // a caller that gives up must not tear a batch apart
-	results := make([]error, len(batch))
-	err := w.exec(ctx, "BEGIN IMMEDIATE")
+// commit runs a batch in one transaction and leaves each one's outcome in its err.
+func (w *writer) commit(batch []*pending) {
+	ctx := context.Background()
+	if err := w.exec(ctx, `BEGIN IMMEDIATE`); err != nil {
+		fail(batch, err)
+		return
+	}
+	err := w.apply(ctx, batch)
 	if err == nil {
-		for i, j := range batch {
-			if results[i], err = w.run(ctx, j); err != nil {
-				break
-			}
-		}
-		if err == nil {
-			err = w.exec(ctx, "COMMIT")
-		}
-		if err != nil {
-			_ = w.exec(ctx, "ROLLBACK") // SQLite may have done so itself, as on a full disk
+		if err = w.exec(ctx, `COMMIT`); err != nil && !definite(err) {
+			err = ambiguous(classify("commit", err))
 		}
 	}
-	w.dirty = true
-	for i, j := range batch {
-		if err != nil && results[i] == nil {
-			results[i] = err
-		}
-		j.result <- results[i]
+	if err != nil {
+		_ = w.exec(ctx, `ROLLBACK`) // fails when SQLite has rolled back already
+		fail(batch, err)
 	}
 }
 
-// run does one job inside its savepoint. result is the job's own error; broken
-// says that the transaction itself cannot go on.
-func (w *writer) run(ctx context.Context, j *job) (result, broken error) {
-	if err := j.ctx.Err(); err != nil {
-		return err, nil
-	}
-	if err := w.exec(ctx, "SAVEPOINT job"); err != nil {
-		return nil, err
-	}
-	result = j.f(ctx, w.conn)
-	if result != nil {
-		if err := w.exec(ctx, "ROLLBACK TO job"); err != nil {
-			return result, fmt.Errorf("%w (after: %w)", err, result)
+// fail gives err to every change that has none of its own.
+func fail(batch []*pending, err error) {
+	for _, p := range batch {
+		if p.err == nil {
+			p.err = err
 		}
 	}
-	return result, w.exec(ctx, "RELEASE job")
+}
+
+// definite reports whether a failed commit has surely left nothing behind.
+func definite(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff != sqlite3.SQLITE_IOERR
+}
+
+// apply runs every change in a savepoint of its own, so that one that fails takes
+// nobody with it. An error of apply itself means that the transaction is gone: a full
+// disk, for one, makes SQLite roll back everything.
+func (w *writer) apply(ctx context.Context, batch []*pending) error {
+	for _, p := range batch {
+		if p.err = p.gone(); p.err != nil {
+			continue
+		}
+		if err := w.exec(ctx, `SAVEPOINT one`); err != nil {
+			return err
+		}
+		p.err = p.run(w.conn)
+		if p.err != nil {
+			if err := w.exec(ctx, `ROLLBACK TO one`); err != nil {
+				return fmt.Errorf("another change in the same commit failed: %w", p.err)
+			}
+		}
+		if err := w.exec(ctx, `RELEASE one`); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *writer) exec(ctx context.Context, query string) error {
 	_, err := w.conn.ExecContext(ctx, query)
 	return err
-}
-
-// checkpointIfLarge folds a large WAL back into the database, here in the writer,
-// so that it cannot grow without bound while writes go on. The file shrinks when
-// the log starts over (journal_size_limit), so its size tells.
-func (w *writer) checkpointIfLarge() {
-	if info, err := os.Stat(w.wal); err == nil && info.Size() > checkpointWAL {
-		w.checkpoint("PASSIVE")
-	}
-}
-
-func (w *writer) checkpoint(mode string) {
-	if !w.dirty {
-		return
-	}
-	w.dirty = false
-	var busy, pages, moved int64
-	if err := w.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &pages, &moved); err != nil {
-		w.log.Warn("the write-ahead log could not be folded back", "error", err)
-	}
 }

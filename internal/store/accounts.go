@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/vault"
+)
+
+const accountColumns = `name, app, mailbox, method, purposes, shared, state, reason, since, probe_at`
+
+func scanAccount(row scanner) (a vault.Account, err error) {
+	err = row.Scan(&a.Name, &a.App, document{&a.Mailbox}, &a.Method, document{&a.Purposes}, &a.Shared,
+		&a.State, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt})
+	return a, err
+}
+
+// Accounts is part of [vault.Store].
+func (s *Store) Accounts(ctx context.Context) ([]vault.Account, error) {
+	return list(ctx, s.db, "list accounts", scanAccount, `SELECT `+accountColumns+` FROM accounts ORDER BY name`)
+}
+
+// Account is part of [vault.Store].
+func (s *Store) Account(ctx context.Context, name string) (vault.Account, error) {
+	return one(ctx, s.db, subject{"account", name}, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE name = $1`, name)
+}
+
+// PutAccount is part of [vault.Store]. An app registration that is not there is
+// fault.Invalid; a new account without a state is [vault.New].
+func (s *Store) PutAccount(ctx context.Context, a vault.Account) error {
+	const op = "save account"
+	if a.State == "" {
+		a.State = vault.New
+	}
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		if err := refers(ctx, tx, op, subject{"app registration", a.App}, "apps"); err != nil {
+			return err
+		}
+		_, err := exec(ctx, tx, `
+			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			ON CONFLICT (name) DO UPDATE SET app = excluded.app, mailbox = excluded.mailbox,
+				method = excluded.method, purposes = excluded.purposes, shared = excluded.shared`,
+			a.Name, a.App, document{a.Mailbox}, string(a.Method), document{a.Purposes}, a.Shared,
+			string(a.State), a.Reason, millis(a.Since), millis(a.ProbeAt))
+		return err
+	})
+}
+
+// refers fails with fault.Invalid when what a record names is not there.
+func refers(ctx context.Context, tx querier, op string, to subject, table string) error {
+	err := require(ctx, tx, to, table, "name")
+	if errors.Is(err, fault.NotFound) {
+		return fault.New(fault.Invalid, op, "there is no %s %q", to.kind, to.name).WithHint("make the %s first", to.kind)
+	}
+	return err
+}
+
+// DeleteAccount is part of [vault.Store].
+func (s *Store) DeleteAccount(ctx context.Context, name string) error {
+	const op = "delete account"
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		devices, err := names(ctx, tx, op, "device", `SELECT name FROM devices WHERE account = $1 ORDER BY name`, name)
+		if err != nil {
+			return err
+		}
+		tasks, err := names(ctx, tx, op, "task", `SELECT name FROM tasks WHERE account = $1 ORDER BY name`, name)
+		if err != nil {
+			return err
+		}
+		if devices+tasks != "" {
+			users := strings.Trim(devices+", "+tasks, ", ")
+			return fault.New(fault.Conflict, op, "account %q is used by %s", name, users).
+				WithHint("delete them first, or give them another account")
+		}
+		return deleteOne(ctx, tx, subject{"account", name}, `DELETE FROM accounts WHERE name = $1`)
+	})
+}
+
+// names lists what a query of names finds: `device "a", device "b"`; "" for nothing.
+func names(ctx context.Context, tx querier, op, kind, query string, args ...any) (string, error) {
+	found, err := list(ctx, tx, op, func(row scanner) (name string, err error) {
+		err = row.Scan(&name)
+		return fmt.Sprintf("%s %q", kind, name), err
+	}, query, args...)
+	return strings.Join(found, ", "), err
+}
+
+// SetState is part of [vault.Store]. Of several callers that bring the same change,
+// one is told that it changed. Since stays when the state does.
+func (s *Store) SetState(ctx context.Context, account string, state vault.State, reason string, since, probeAt time.Time) (changed bool, err error) {
+	err = s.writes.do(ctx, "set account state", func(ctx context.Context, tx querier) error {
+		n, err := exec(ctx, tx, `
+			UPDATE accounts SET state = $2, reason = $3, since = $4, probe_at = $5 WHERE name = $1 AND state <> $2`,
+			account, string(state), reason, millis(since), millis(probeAt))
+		changed = n > 0
+		if err != nil || changed {
+			return err
+		}
+		n, err = exec(ctx, tx, `UPDATE accounts SET reason = $2, probe_at = $3 WHERE name = $1`,
+			account, reason, millis(probeAt))
+		if err == nil && n == 0 {
+			err = subject{"account", account}.missing()
+		}
+		return err
+	})
+	return changed && err == nil, err
+}

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/relay"
+)
+
+const (
+	inlineMax = 64 << 10  // bodies up to here are committed with their message
+	chunkSize = 256 << 10 // of larger ones on PostgreSQL
+	orphanAge = time.Hour // after which a body without a message belongs to nobody alive
+)
+
+// bodies keeps the large ones. Names are made by the store and never repeat.
+type bodies interface {
+	// save stores what r yields, durably, and says how many octets that were. It
+	// leaves nothing when it fails.
+	save(ctx context.Context, name string, r io.Reader) (int64, error)
+	// inFile is what the message's row says about bodies that save stored.
+	inFile() bool
+	// open returns a body that save stored.
+	open(ctx context.Context, name string) (io.ReadCloser, error)
+	// remove deletes a body; it is no error if there is none.
+	remove(ctx context.Context, name string) error
+	// sweep deletes bodies that were stored before a time and that no message has.
+	sweep(ctx context.Context, before time.Time) error
+}
+
+// PutMessage is part of [relay.Store]. An error that body returns comes back with
+// its own kind.
+func (s *Store) PutMessage(ctx context.Context, m *relay.Message, body io.Reader) error {
+	const op = "queue message"
+	if m.ID == "" || m.Account == "" {
+		return fault.New(fault.Invalid, op, "a message needs an id and an account")
+	}
+	src := &source{r: body}
+	head, err := io.ReadAll(io.LimitReader(src, inlineMax+1))
+	if err != nil {
+		return fmt.Errorf("%s: read its body: %w", op, err)
+	}
+	queued := *m
+	queued.State = relay.Queued
+	if len(head) <= inlineMax {
+		err = s.putInline(ctx, op, &queued, head)
+	} else {
+		err = s.putLarge(ctx, op, &queued, src, io.MultiReader(bytes.NewReader(head), src))
+	}
+	if err == nil {
+		m.State, m.Size = queued.State, queued.Size
+	}
+	return err
+}
+
+func (s *Store) putInline(ctx context.Context, op string, m *relay.Message, body []byte) error {
+	name := rand.Text()
+	m.Size = int64(len(body))
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		if err := insertMessage(ctx, tx, *m, name, false); err != nil {
+			return err
+		}
+		return insertChunk(ctx, tx, name, 0, body)
+	})
+}
+
+// putLarge stores the body first and the row after it, so that a row never lacks
+// its body.
+func (s *Store) putLarge(ctx context.Context, op string, m *relay.Message, src *source, r io.Reader) (err error) {
+	name := rand.Text()
+	m.Size, err = s.bodies.save(ctx, name, r)
+	if err != nil {
+		if src.err != nil {
+			return fmt.Errorf("%s: read its body: %w", op, src.err)
+		}
+		return err
+	}
+	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		if err := s.stillThere(ctx, tx, name, m.Size); err != nil {
+			return err
+		}
+		return insertMessage(ctx, tx, *m, name, s.bodies.inFile())
+	})
+	if e := fault.As(err); err != nil && (e == nil || !e.Ambiguous) { // an ambiguous row may exist: it keeps its body
+		s.removeFile(ctx, name)
+	}
+	return err
+}
+
+// stillThere makes sure that no other process has swept the chunks of a body that
+// took longer than orphanAge to arrive.
+func (s *Store) stillThere(ctx context.Context, tx querier, name string, size int64) error {
+	if s.bodies.inFile() {
+		return nil // a file is renamed, so checked, within the same second
+	}
+	have, err := column[int64](ctx, tx, "queue message", `SELECT COALESCE(sum(octet_length(data)), 0) FROM chunks WHERE body = $1`, name)
+	if err == nil && have != size {
+		err = fault.New(fault.Temporary, "queue message", "its body took too long to arrive")
+	}
+	return err
+}
+
+// source remembers that reading failed: io.Copy does not tell a failing reader from
+// a failing writer.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+// Read is that of the reader inside.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+// Body is part of [relay.Store]. A body that was dropped is fault.NotFound.
+func (s *Store) Body(ctx context.Context, id string) (io.ReadCloser, error) {
+	type place struct {
+		name   string
+		inFile bool
+		size   int64
+	}
+	at, err := one(ctx, s.db, subject{"message", id}, func(row scanner) (p place, err error) {
+		err = row.Scan(&p.name, &p.inFile, &p.size)
+		return p, err
+	}, `SELECT body, in_file, size FROM messages WHERE id = $1`, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case at.name == "":
+		return nil, fault.New(fault.NotFound, "read body", "the body of message %s was dropped when it was delivered", id)
+	case at.inFile:
+		return s.bodies.open(ctx, at.name)
+	}
+	return openChunks(ctx, s.db, at.name, at.size)
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"postern/internal/fault"
+)
+
+func insertChunk(ctx context.Context, q querier, body string, part int, data []byte) error {
+	_, err := exec(ctx, q, `INSERT INTO chunks (body, part, stored, data) VALUES ($1, $2, $3, $4)`,
+		body, part, millis(time.Now()), blob(data))
+	return err
+}
+
+// rows keeps large bodies in PostgreSQL, in chunks that are committed one by one
+// before their message: a slow sender must not hold a connection of the pool.
+type rows struct{ db querier }
+
+var _ bodies = rows{}
+
+func (rows) inFile() bool { return false }
+
+func (b rows) save(ctx context.Context, name string, r io.Reader) (size int64, err error) {
+	defer func() {
+		if err != nil {
+			_ = b.remove(context.WithoutCancel(ctx), name) // what stays is swept
+		}
+	}()
+	buf := make([]byte, chunkSize)
+	for part := 0; ; part++ {
+		n, err := io.ReadFull(r, buf)
+		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !last {
+			return 0, err
+		}
+		if n > 0 {
+			if err := insertChunk(ctx, b.db, name, part, buf[:n]); err != nil {
+				return 0, classify("store body", err)
+			}
+			size += int64(n)
+		}
+		if last {
+			return size, nil
+		}
+	}
+}
+
+func (b rows) open(ctx context.Context, name string) (io.ReadCloser, error) {
+	size, err := column[int64](ctx, b.db, "read body", `SELECT COALESCE(sum(octet_length(data)), 0) FROM chunks WHERE body = $1`, name)
+	if err != nil {
+		return nil, err
+	}
+	return openChunks(ctx, b.db, name, size)
+}
+
+func (b rows) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, txLimit)
+	defer cancel()
+	_, err := exec(ctx, b.db, `DELETE FROM chunks WHERE body = $1`, name)
+	return classify("remove body", err)
+}
+
+func (b rows) sweep(ctx context.Context, before time.Time) error {
+	_, err := exec(ctx, b.db, `
+		DELETE FROM chunks WHERE stored < $1 AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.body = chunks.body AND m.body <> '')`,
+		millis(before))
+	return classify("sweep bodies", err)
+}
+
+// chunkReader reads a body chunk by chunk, so that one of them is in memory at a time.
+type chunkReader struct {
+	next func(part int) ([]byte, error)
+	part int
+	have []byte
+	left int64
+}
+
+// openChunks reads the first chunk, so that a body that is gone fails here.
+func openChunks(ctx context.Context, q querier, body string, size int64) (io.ReadCloser, error) {
+	r := &chunkReader{left: size, next: func(part int) ([]byte, error) {
+		return one(ctx, q, subject{"body", body}, scanValue, `SELECT data FROM chunks WHERE body = $1 AND part = $2`, body, part)
+	}}
+	return r, r.load()
+}
+
+func (r *chunkReader) load() (err error) {
+	if r.have, err = r.next(r.part); err != nil {
+		return err
+	}
+	r.part++
+	if len(r.have) == 0 && r.left > 0 || int64(len(r.have)) > r.left {
+		return fault.New(fault.Permanent, "read body", "the body does not have the size it was stored with").WithHint(hintRestore)
+	}
+	return nil
+}
+
+// Read is for io.Reader.
+func (r *chunkReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	if len(r.have) == 0 {
+		if err := r.load(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.have)
+	r.have = r.have[n:]
+	r.left -= int64(n)
+	return n, nil
+}
+
+// Close is for io.Closer.
+func (r *chunkReader) Close() error { return nil }

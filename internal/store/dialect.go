@@ -1,0 +1,70 @@
+package store
+
+// dialect holds the few SQL texts that differ. Everything else is written once:
+// both databases know $1, ON CONFLICT, RETURNING and partial indexes.
+type dialect struct {
+	lockRow    string // ends a SELECT whose row the same transaction will change
+	skipLocked string // the same, passing over rows that somebody else is changing
+	lockClaims string // statement that makes claims of all processes wait for each other; "" when they do anyway
+	skipList   string // the elements of the JSON array $4
+	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
+}
+
+func sqliteDialect() dialect {
+	return dialect{
+		skipList: `SELECT value FROM json_each($4)`,
+		perLane: `CROSS JOIN messages m ON m.id IN (
+			SELECT q.id FROM messages q
+			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
+			ORDER BY q.not_before, q.id LIMIT $3)`,
+	}
+}
+
+// claimsLock is the advisory lock that claims take, migrationLock the one of starts.
+const (
+	migrationLock = 0x706f737465726e01
+	claimsLock    = 0x706f737465726e02
+)
+
+func postgresDialect() dialect {
+	return dialect{
+		lockRow:    ` FOR UPDATE`,
+		skipLocked: ` FOR UPDATE SKIP LOCKED`,
+		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
+		skipList:   `SELECT jsonb_array_elements_text($4::jsonb)`,
+		perLane: `CROSS JOIN LATERAL (
+			SELECT q.id, q.account, q.not_before FROM messages q
+			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
+			ORDER BY q.not_before, q.id LIMIT $3) m`,
+	}
+}
+
+// claim leases due messages: $1 holder is bound by the UPDATE, so the parameters are
+// $1 holder, $2 now, $3 per account, $4 accounts to skip, $5 limit, $6 until.
+//
+// The lanes are found by hopping from one account to the next along the index
+// messages_lane, so a long queue of one account costs no more than a short one.
+func (d dialect) claim() string {
+	return `
+	WITH RECURSIVE hops(account) AS (
+		SELECT min(account) FROM messages WHERE state = 'queued'
+		UNION ALL
+		SELECT (SELECT min(n.account) FROM messages n WHERE n.state = 'queued' AND n.account > h.account)
+		FROM hops h WHERE h.account IS NOT NULL
+	), lanes AS (
+		SELECT h.account,
+			(SELECT count(*) FROM messages b WHERE b.state = 'delivering' AND b.account = h.account) AS busy
+		FROM hops h WHERE h.account IS NOT NULL AND h.account NOT IN (` + d.skipList + `)
+	), ranked AS (
+		SELECT m.id, m.not_before, l.busy + row_number() OVER (PARTITION BY m.account ORDER BY m.not_before, m.id) AS place
+		FROM lanes l ` + d.perLane + `
+		WHERE l.busy < $3
+	), chosen AS (
+		SELECT id FROM ranked WHERE place <= $3 ORDER BY not_before, id LIMIT $5
+	), free AS (
+		SELECT f.id FROM messages f WHERE f.id IN (SELECT id FROM chosen) AND f.state = 'queued'` + d.skipLocked + `
+	)
+	UPDATE messages SET state = 'delivering', holder = $1, lease_until = $6
+	WHERE id IN (SELECT id FROM free) AND state = 'queued'
+	RETURNING ` + messageColumns
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// ClaimMessages is part of [relay.Store].
+func (s *Store) ClaimMessages(ctx context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) (claimed []relay.Message, err error) {
+	const op = "claim messages"
+	if limit <= 0 || perAccount <= 0 {
+		return nil, nil
+	}
+	skipped := document{cleanAll(skip)}
+	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		if s.dialect.lockClaims != "" {
+			if _, err := exec(ctx, tx, s.dialect.lockClaims, int64(claimsLock)); err != nil {
+				return err
+			}
+		}
+		var err error
+		claimed, err = list(ctx, tx, op, scanMessage, s.dialect.claim(),
+			holder, millis(now), perAccount, skipped, limit, millis(until))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(claimed, func(a, b relay.Message) int {
+		if c := a.NotBefore.Compare(b.NotBefore); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return claimed, nil
+}
+
+func cleanAll(words []string) []string {
+	all := make([]string, 0, len(words))
+	for _, w := range words {
+		all = append(all, clean(w))
+	}
+	return all
+}
+
+// ExtendLeases is part of [relay.Store].
+func (s *Store) ExtendLeases(ctx context.Context, holder string, until time.Time) error {
+	_, err := s.write(ctx, "extend leases", `UPDATE messages SET lease_until = $2 WHERE state = 'delivering' AND holder = $1`, holder, millis(until))
+	return err
+}
+
+// ExpireLeases is part of [relay.Store].
+func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (int, error) {
+	n, err := s.write(ctx, "expire leases",
+		`UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering' AND lease_until < $1`, millis(now))
+	return int(n), err
+}
+
+// ReleaseLeases is part of [relay.Store].
+func (s *Store) ReleaseLeases(ctx context.Context, holder string) error {
+	return s.writes.do(ctx, "release leases", func(ctx context.Context, tx querier) error {
+		_, err := exec(ctx, tx, releaseMessages, holder)
+		return err
+	})
+}
+
+// What a holder may hold, given back at once.
+const (
+	releaseMessages = `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering' AND holder = $1`
+	releaseTasks    = `UPDATE tasks SET lock_holder = '', lock_until = 0 WHERE lock_holder = $1`
+	releaseClaims   = `UPDATE grants SET claim_holder = '', claim_until = 0 WHERE claim_holder = $1`
+)
+
+// ReleaseHolders gives back every message lease, task lock and refresh claim of the
+// holders that are dead, and says how many that were. A process asks this at its
+// start about those that died on its host, rather than wait for their leases to end.
+func (s *Store) ReleaseHolders(ctx context.Context, dead func(holder string) bool) (released int, err error) {
+	const op = "release holders"
+	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		released = 0
+		holders, err := list(ctx, tx, op, func(row scanner) (h string, err error) {
+			err = row.Scan(&h)
+			return h, err
+		}, `SELECT holder FROM messages WHERE state = 'delivering'
+			UNION SELECT lock_holder FROM tasks WHERE lock_holder <> ''
+			UNION SELECT claim_holder FROM grants WHERE claim_holder <> ''`)
+		if err != nil {
+			return err
+		}
+		for _, h := range holders {
+			if !dead(h) {
+				continue
+			}
+			for _, query := range []string{releaseMessages, releaseTasks, releaseClaims} {
+				n, err := exec(ctx, tx, query, h)
+				if err != nil {
+					return err
+				}
+				released += int(n)
+			}
+		}
+		return nil
+	})
+	return released, err
+}

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/relay"
+)
+
+const messageColumns = `id, account, device, sender, recipients, eight_bit, utf8, message_id, subject, size,
+	state, attempts, reason, kind, accepted, not_before, done`
+
+func scanMessage(row scanner) (m relay.Message, err error) {
+	err = row.Scan(&m.ID, &m.Account, &m.Device, document{&m.From}, document{&m.Recipients}, &m.EightBit, &m.UTF8,
+		&m.MessageID, &m.Subject, &m.Size, &m.State, &m.Attempts, &m.Reason, &m.Kind,
+		clock{&m.Accepted}, clock{&m.NotBefore}, clock{&m.Done})
+	return m, err
+}
+
+// insertMessage puts the row of a queued message whose body has the given name.
+func insertMessage(ctx context.Context, tx querier, m relay.Message, body string, inFile bool) error {
+	_, err := exec(ctx, tx, `
+		INSERT INTO messages (`+messageColumns+`, body, in_file)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+		m.ID, m.Account, m.Device, document{m.From}, document{m.Recipients}, m.EightBit, m.UTF8,
+		m.MessageID, m.Subject, m.Size, string(m.State), m.Attempts, m.Reason, m.Kind,
+		millis(m.Accepted), millis(m.NotBefore), millis(m.Done), body, inFile)
+	return err
+}
+
+// Message is part of [relay.Store].
+func (s *Store) Message(ctx context.Context, id string) (relay.Message, error) {
+	return one(ctx, s.db, subject{"message", id}, scanMessage, `SELECT `+messageColumns+` FROM messages WHERE id = $1`, id)
+}
+
+// Messages is part of [relay.Store].
+func (s *Store) Messages(ctx context.Context, f relay.Filter) ([]relay.Message, error) {
+	query, args := `SELECT `+messageColumns+` FROM messages WHERE id > $1`, []any{f.After}
+	for _, c := range []struct{ column, value string }{{"account", f.Account}, {"device", f.Device}, {"state", string(f.State)}} {
+		if c.value != "" {
+			args = append(args, c.value)
+			query += fmt.Sprintf(` AND %s = $%d`, c.column, len(args))
+		}
+	}
+	args = append(args, limitOr100(f.Limit))
+	return list(ctx, s.db, "list messages", scanMessage, query+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
+}
+
+// Counts is part of [relay.Store]. A state without messages may be absent.
+func (s *Store) Counts(ctx context.Context) (map[relay.State]int, error) {
+	counts := map[relay.State]int{}
+	_, err := list(ctx, s.db, "count messages", func(row scanner) (none struct{}, err error) {
+		var state relay.State
+		var n int
+		err = row.Scan(&state, &n)
+		counts[state] = n
+		return none, err
+	}, `SELECT state, count(*) FROM messages GROUP BY state`)
+	return counts, err
+}
+
+// FinishMessage is part of [relay.Store].
+func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Message) error {
+	const op = "finish message"
+	if m.State != relay.Queued && m.State != relay.Delivered && m.State != relay.Failed {
+		return fault.New(fault.Invalid, op, "a message cannot end as %q", m.State)
+	}
+	var drop string
+	err := s.writes.do(ctx, op, func(ctx context.Context, tx querier) (err error) {
+		n, err := exec(ctx, tx, `
+			UPDATE messages SET state = $3, recipients = $4, attempts = $5, reason = $6, kind = $7, not_before = $8, done = $9,
+				holder = '', lease_until = 0
+			WHERE id = $1 AND holder = $2 AND state = 'delivering'`,
+			m.ID, holder, string(m.State), document{m.Recipients}, m.Attempts, m.Reason, m.Kind, millis(m.NotBefore), millis(m.Done))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if err := require(ctx, tx, subject{"message", m.ID}, "messages", "id"); err != nil {
+				return err
+			}
+			return fault.New(fault.Conflict, op, "message %s is no longer leased to us", m.ID)
+		}
+		if m.State == relay.Delivered {
+			drop, err = dropBody(ctx, tx, m.ID)
+		}
+		return err
+	})
+	if err == nil {
+		s.removeFile(ctx, drop)
+	}
+	return err
+}
+
+// dropBody takes a message's body out of the database. It returns the name of the
+// large body that is to be removed once the change is committed, "" for none.
+func dropBody(ctx context.Context, tx querier, id string) (file string, err error) {
+	var body string
+	var inFile bool
+	if err := tx.QueryRowContext(ctx, `SELECT body, in_file FROM messages WHERE id = $1`, id).Scan(&body, &inFile); err != nil {
+		return "", err
+	}
+	if _, err := exec(ctx, tx, `UPDATE messages SET body = '', in_file = $2 WHERE id = $1`, id, false); err != nil || inFile {
+		return body, err
+	}
+	_, err = exec(ctx, tx, `DELETE FROM chunks WHERE body = $1`, body)
+	return "", err
+}
+
+// removeFile removes a body that no row names any more. When that fails the
+// message is none the worse; the next start sweeps it.
+func (s *Store) removeFile(ctx context.Context, body string) {
+	if body == "" {
+		return
+	}
+	if err := s.bodies.remove(context.WithoutCancel(ctx), body); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "body of a finished message not removed", slog.String("body", body), slog.Any("error", err))
+	}
+}
+
+// idle reads a message that is about to be changed by hand, and keeps others from
+// changing it meanwhile. It is fault.Conflict while the message is being delivered.
+func (s *Store) idle(ctx context.Context, tx querier, op, id string) (relay.Message, error) {
+	m, err := one(ctx, tx, subject{"message", id}, scanMessage,
+		`SELECT `+messageColumns+` FROM messages WHERE id = $1`+s.dialect.lockRow, id)
+	if err == nil && m.State == relay.Delivering {
+		err = fault.New(fault.Conflict, op, "message %s is being delivered", id).WithHint("try again when this attempt has ended")
+	}
+	return m, err
+}
+
+// RequeueMessage is part of [relay.Store]. A delivered message has no body any more:
+// fault.Conflict.
+func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) error {
+	const op = "requeue message"
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		m, err := s.idle(ctx, tx, op, id)
+		if err != nil {
+			return err
+		}
+		if m.State == relay.Delivered {
+			return fault.New(fault.Conflict, op, "message %s has been delivered", id)
+		}
+		for i := range m.Recipients {
+			if r := &m.Recipients[i]; r.State == relay.Refused {
+				r.State, r.Reply = relay.Waiting, ""
+			}
+		}
+		_, err = exec(ctx, tx, `UPDATE messages SET state = 'queued', recipients = $2, not_before = $3, done = 0 WHERE id = $1`,
+			id, document{m.Recipients}, millis(now))
+		return err
+	})
+}
+
+// RequeueAccount is part of [relay.Store].
+func (s *Store) RequeueAccount(ctx context.Context, account string, now time.Time) error {
+	_, err := s.write(ctx, "requeue messages of account",
+		`UPDATE messages SET not_before = $2 WHERE state = 'queued' AND account = $1 AND not_before > $2`, account, millis(now))
+	return err
+}
+
+// DeleteMessage is part of [relay.Store].
+func (s *Store) DeleteMessage(ctx context.Context, id string) error {
+	const op = "delete message"
+	var drop string
+	err := s.writes.do(ctx, op, func(ctx context.Context, tx querier) (err error) {
+		if _, err = s.idle(ctx, tx, op, id); err != nil {
+			return err
+		}
+		if drop, err = dropBody(ctx, tx, id); err != nil {
+			return err
+		}
+		return deleteOne(ctx, tx, subject{"message", id}, `DELETE FROM messages WHERE id = $1`)
+	})
+	if err == nil {
+		s.removeFile(ctx, drop)
+	}
+	return err
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"postern/internal/fault"
+)
+
+// OpenPostgres connects to the database a URL names and brings its schema up to
+// date. Several nodes may start at the same time.
+func OpenPostgres(ctx context.Context, url string, opts Options) (*Store, error) {
+	const op = "open the database"
+	opts = opts.withDefaults()
+	cfg, err := pgx.ParseConfig(url) // its errors hide the password
+	if err != nil {
+		return nil, fault.New(fault.Invalid, op, "the database URL cannot be read: %w", err).
+			WithHint("it looks like postgres://user:password@host:5432/name")
+	}
+	db := stdlib.OpenDB(*cfg)
+	db.SetMaxOpenConns(opts.MaxConns)
+	db.SetMaxIdleConns(opts.MaxConns)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	s := &Store{dialect: postgresDialect(), db: db, writes: transactions{db}, bodies: rows{db}, log: opts.Log}
+	err = migrateLocked(ctx, db)
+	if err == nil {
+		err = s.bodies.sweep(ctx, time.Now().Add(-orphanAge))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// migrateLocked lets one node at a time migrate. The lock belongs to a connection
+// and ends with it, so a node that dies here holds nobody up.
+func migrateLocked(ctx context.Context, db *sql.DB) error {
+	const op = "open the database"
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return classify(op, err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(migrationLock)); err != nil {
+		return classify(op, err)
+	}
+	err = migrate(ctx, db, goose.DialectPostgres, "postgres")
+	_, uerr := conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrationLock))
+	return errors.Join(err, classify(op, uerr))
+}
+
+// Bounds of a transaction.
+const (
+	attempts = 8
+	txLimit  = 30 * time.Second
+)
+
+// transactions runs each change in a transaction of its own on the pool.
+type transactions struct{ db *sql.DB }
+
+func (t transactions) close() error { return nil } // the pool is closed as Store.db
+
+// do repeats a change that lost against a concurrent one.
+func (t transactions) do(ctx context.Context, op string, c change) error {
+	for n := 1; ; n++ {
+		err := t.try(ctx, c)
+		if err == nil || n == attempts || !lostRace(err) {
+			return classify(op, err)
+		}
+		select {
+		case <-ctx.Done():
+			return classify(op, ctx.Err())
+		case <-time.After(rand.N(time.Duration(n) * 10 * time.Millisecond)): //nolint:gosec // jitter
+		}
+	}
+}
+
+// try runs a change once. The end of ctx stops its statements but not its commit,
+// whose outcome the caller must learn.
+func (t transactions) try(ctx context.Context, c change) error {
+	conn, err := t.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), txLimit)
+	defer cancel()
+	tx, err := conn.BeginTx(whole, nil)
+	if err != nil {
+		return err
+	}
+	if err := c(ctx, tx); err != nil {
+		_ = tx.Rollback() // a broken connection has rolled back already
+		return err
+	}
+	err = tx.Commit()
+	var refused *pgconn.PgError
+	if err != nil && !errors.As(err, &refused) {
+		return ambiguous(classify("commit", err))
+	}
+	return err
+}
+
+// lostRace reports a serialization failure or a deadlock: nothing was done, and the
+// same again may work.
+func lostRace(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
+}
