@@ -88,7 +88,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	mux.HandleFunc("/", s.missing)
 	same := http.NewCrossOriginProtection()
-	same.AddInsecureBypassPattern("POST " + CallbackPath + "{$}") // the provider's page posts; it only leads to the GET
+	same.AddInsecureBypassPattern("POST " + CallbackPath + "{$}")                      // the provider's page posts; it only leads to the GET
 	if err := same.AddTrustedOrigin(origin.Scheme + "://" + origin.Host); err != nil { // a proxy may change Host
 		return nil, fmt.Errorf("trust the public URL: %w", err)
 	}

@@ -1,0 +1,254 @@
+package web_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/secret"
+	"postern/internal/vault"
+	"postern/internal/web"
+)
+
+const (
+	password = "the-admin-password"
+	provider = "https://login.example/authorize?state=s1"
+)
+
+// fakeVault knows a few accounts and does what the test says.
+type fakeVault struct {
+	mu       sync.Mutex
+	accounts []vault.Description
+	broken   error // answers every listing
+	finish   func(q url.Values, browser string) (vault.Result, error)
+	begin    error
+	browsers []string // who began
+	taken    []string // link tokens
+	finished int
+	public   string
+}
+
+func (f *fakeVault) Accounts(context.Context) ([]vault.Account, error) {
+	var all []vault.Account
+	for _, d := range f.accounts {
+		all = append(all, d.Account)
+	}
+	return all, f.broken
+}
+
+func (f *fakeVault) Describe(_ context.Context, name string) (vault.Description, error) {
+	for _, d := range f.accounts {
+		if d.Account.Name == name {
+			return d, nil
+		}
+	}
+	return vault.Description{}, fault.New(fault.NotFound, "look up", "there is no account %q", name)
+}
+
+func (f *fakeVault) RedirectURI() string { return f.public + web.CallbackPath }
+
+func (f *fakeVault) NewLink(_ context.Context, account string) (string, error) {
+	return f.public + "/signin/link-for-" + account, nil
+}
+
+func (f *fakeVault) OpenLink(_ context.Context, token string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.taken {
+		if t == token {
+			return "", fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").WithHint("ask for a new one")
+		}
+	}
+	f.taken = append(f.taken, token)
+	return "scan", nil
+}
+
+func (f *fakeVault) BeginSignIn(_ context.Context, _, browser string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.browsers = append(f.browsers, browser)
+	return provider, f.begin
+}
+
+func (f *fakeVault) FinishSignIn(_ context.Context, q url.Values, browser string) (vault.Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.finished++
+	return f.finish(q, browser)
+}
+
+// site is the handler behind a real server, seen by one browser.
+type site struct {
+	t      *testing.T
+	vault  *fakeVault
+	url    string
+	log    *strings.Builder
+	client *http.Client
+	ready  error
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, log: &strings.Builder{}, vault: &fakeVault{accounts: accounts()}}
+	var handler http.Handler
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(srv.Close)
+	s.url, s.vault.public = srv.URL, srv.URL
+	s.vault.finish = func(url.Values, string) (vault.Result, error) {
+		return vault.Result{Account: s.vault.accounts[0].Account, SignedInAs: "scan@contoso.com"}, nil
+	}
+	handler = s.handler(srv.URL)
+	s.client = newBrowser(t)
+	return s
+}
+
+func (s *site) handler(public string) http.Handler {
+	s.t.Helper()
+	h, err := web.New(web.Config{
+		Vault: s.vault, PublicURL: public, Version: "test",
+		Authenticate: func(_ context.Context, user string, p secret.Text) bool {
+			return user == "admin" && p.Reveal() == password
+		},
+		Ready:   func(context.Context) error { return s.ready },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "postern_accounts 3\n") }),
+		Log:     slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return h
+}
+
+type locked struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
+
+// newBrowser keeps cookies and shows redirects instead of following them.
+func newBrowser(t *testing.T) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+func accounts() []vault.Description {
+	at := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
+	contoso := func(name string) mail.Address { return mail.Address{Local: name, Domain: "contoso.com"} }
+	return []vault.Description{
+		{
+			Account: vault.Account{
+				Name: "scan", App: "contoso", Mailbox: contoso("scan"), Method: vault.Delegated,
+				Purposes: []vault.Purpose{vault.Send, vault.IMAP}, State: vault.Active, Since: at,
+			},
+			SignedInAs: "scan@contoso.com", SignedInAt: at, RotatedAt: at, Until: at.AddDate(0, 0, 90),
+		},
+		{Account: vault.Account{
+			Name: "invoices", App: "contoso", Mailbox: contoso("invoices"), Method: vault.Delegated, Purposes: []vault.Purpose{vault.IMAP},
+			State: vault.NeedsSignIn, Since: at, Reason: "refresh the token: invalid_grant 700082 AADSTS700082: <b>The refresh token has expired</b> due to inactivity.",
+		}},
+		{Account: vault.Account{
+			Name: "bulk", App: "contoso", Mailbox: contoso("bulk"), Method: vault.Application, Purposes: []vault.Purpose{vault.Send},
+			State: vault.NeedsAdmin, Since: at, ProbeAt: at.Add(time.Hour), Reason: "ask for a token by app permission: invalid_client 7000222 AADSTS7000222: The provided client secret keys are expired.",
+		}},
+		{Account: vault.Account{
+			Name: "new", App: "contoso", Mailbox: contoso("new"), Method: vault.Delegated, Purposes: []vault.Purpose{vault.Graph}, State: vault.New,
+		}},
+	}
+}
+
+// answer is a response read to its end.
+type answer struct {
+	*http.Response
+	body string
+	text string // what a person reads
+}
+
+func (s *site) do(req *http.Request) answer {
+	s.t.Helper()
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{Response: resp, body: string(b), text: readable(s.t, string(b))}
+}
+
+func (s *site) request(method, path string, form url.Values) *http.Request {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Origin", s.url)
+	}
+	return req
+}
+
+func (s *site) get(path string) answer { return s.do(s.request(http.MethodGet, path, nil)) }
+
+func (s *site) post(path string) answer { return s.do(s.request(http.MethodPost, path, nil)) }
+
+func (s *site) admin(req *http.Request) answer {
+	req.SetBasicAuth("admin", password)
+	return s.do(req)
+}
+
+// readable returns the text of a page, and fails on markup that does not nest.
+func readable(t *testing.T, page string) string {
+	t.Helper()
+	if !strings.HasPrefix(page, "<!doctype html>") {
+		return page
+	}
+	void := map[string]bool{"meta": true, "link": true, "input": true, "br": true, "img": true}
+	var open, words []string
+	z := html.NewTokenizer(strings.NewReader(page))
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			if len(open) > 0 {
+				t.Errorf("never closed: %v", open)
+			}
+			return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+		case html.TextToken:
+			words = append(words, html.UnescapeString(string(z.Raw())))
+		case html.StartTagToken:
+			if tag, _ := z.TagName(); !void[string(tag)] {
+				open = append(open, string(tag))
+			}
+		case html.EndTagToken:
+			tag, _ := z.TagName()
+			if len(open) == 0 || open[len(open)-1] != string(tag) {
+				t.Errorf("</%s> closes %v", tag, open)
+				return ""
+			}
+			open = open[:len(open)-1]
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package web_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"postern/internal/fault"
+	"postern/internal/vault"
+	"postern/internal/web"
+)
+
+func TestWhoMaySeeWhat(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, c := range []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/", 401}, {"POST", "/accounts/scan/signin", 401}, {"GET", "/metrics", 401},
+		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/signin/abc", 200}, {"GET", "/postern.css", 200},
+		{"GET", web.CallbackPath, 400}, {"GET", "/nowhere", 404}, {"GET", "/accounts/scan/signin", 404},
+	} {
+		a := s.do(s.request(c.method, c.path, nil))
+		if a.StatusCode != c.want {
+			t.Errorf("%s %s without a login: %d, want %d", c.method, c.path, a.StatusCode, c.want)
+		}
+		if c.want == 401 && (a.Header.Get("WWW-Authenticate") == "" || strings.Contains(a.body, "contoso")) {
+			t.Errorf("%s: header %q, body %q", c.path, a.Header.Get("WWW-Authenticate"), a.body)
+		}
+	}
+	if a := s.admin(s.request("GET", "/metrics", nil)); a.StatusCode != 200 || !strings.Contains(a.body, "postern_accounts") {
+		t.Errorf("metrics: %d", a.StatusCode)
+	}
+	s.ready = errors.New("database is gone at /secret/path")
+	if a := s.get("/readyz"); a.StatusCode != 503 || strings.Contains(a.body, "secret") {
+		t.Errorf("not ready: %d %q", a.StatusCode, a.body)
+	}
+	if a := s.get("/healthz"); a.StatusCode != 200 {
+		t.Errorf("alive but not ready: %d", a.StatusCode)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, path := range []string{"/", "/signin/abc", "/nowhere", "/healthz", web.CallbackPath} {
+		h := s.get(path).Header
+		policy := h.Get("Content-Security-Policy")
+		if !strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+		if h.Get("Referrer-Policy") != "same-origin" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: headers %v", path, h)
+		}
+	}
+}
+
+func TestAccountsPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.admin(s.request("GET", "/", nil))
+	for _, want := range []string{
+		"scan@contoso.com", "invoices@contoso.com", "bulk@contoso.com", "AADSTS7000222", "<b>The refresh token has expired</b>",
+		"3 November 2026", "postern check bulk", s.url + web.CallbackPath,
+	} {
+		if !strings.Contains(a.text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, unwanted := range []string{"<b>The refresh", "<script", "http://", "https://"} {
+		if strings.Contains(strings.ReplaceAll(a.body, s.url, ""), unwanted) {
+			t.Errorf("the page holds %q", unwanted)
+		}
+	}
+	for account, wanted := range map[string]bool{"scan": true, "invoices": true, "new": true, "bulk": false} {
+		if strings.Contains(a.body, `action="/accounts/`+account+`/signin"`) != wanted {
+			t.Errorf("a button for %s: want %v", account, wanted)
+		}
+	}
+	s.vault.broken = fault.New(fault.Temporary, "list", "disk full")
+	if a := s.admin(s.request("GET", "/", nil)); !strings.Contains(a.text, "database does not answer") {
+		t.Errorf("with a sick database: %q", a.text)
+	}
+}
+
+func TestAnotherAddressThanThePublicOne(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, c := range []struct {
+		public, host string
+		warned       bool
+	}{
+		{"https://gate.example", "gate.example", false}, {"https://gate.example", "GATE.example:443", false},
+		{"http://localhost:9090", "localhost:9090", false}, {"http://gate.example", "gate.example:80", false},
+		{"https://gate.example", "192.0.2.7:9090", true}, {"http://localhost:9090", "127.0.0.1:9090", true},
+		{"http://localhost:9090", "localhost:9091", true}, {"http://[::1]:9090", "[::1]:9090", false},
+	} {
+		s.vault.public = c.public
+		h := s.handler(c.public)
+		ask := func(method, path string) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), method, "http://"+c.host+path, nil)
+			r.SetBasicAuth("admin", password)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w
+		}
+		if got := strings.Contains(ask("GET", "/").Body.String(), "You opened this page as"); got != c.warned {
+			t.Errorf("public %s, opened as %s: warned %v", c.public, c.host, got)
+		}
+		want := provider
+		if c.warned { // the browser gets its cookie where Microsoft will send it
+			want = c.public + "/signin/link-for-scan"
+		}
+		if got := ask("POST", "/accounts/scan/signin").Header().Get("Location"); got != want {
+			t.Errorf("public %s, begun at %s: sent to %q, want %q", c.public, c.host, got, want)
+		}
+	}
+}
+
+func TestWrongPasswordsAreSlowedDown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	guess := func(password string) answer {
+		req := s.request("GET", "/", nil)
+		req.SetBasicAuth("admin", password)
+		return s.do(req)
+	}
+	for i := range 5 {
+		if a := guess("wrong"); a.StatusCode != 401 {
+			t.Fatalf("guess %d: %d", i, a.StatusCode)
+		}
+	}
+	if a := guess(password); a.StatusCode != 429 || a.Header.Get("Retry-After") == "" {
+		t.Errorf("the sixth: %d", a.StatusCode)
+	}
+}
+
+func TestAnotherSitesFormIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, path := range []string{"/accounts/scan/signin", "/signin/abc"} {
+		req := s.request("POST", path, nil)
+		req.Header.Set("Origin", "https://evil.example")
+		req.Header.Set("Sec-Fetch-Site", "cross-site")
+		if a := s.admin(req); a.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+	if len(s.vault.browsers)+len(s.vault.taken) > 0 {
+		t.Error("a sign-in began")
+	}
+}
+
+func TestOneTimeLink(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for range 3 { // as previews do
+		if a := s.get("/signin/abc"); a.StatusCode != 200 || !strings.Contains(a.text, "Continue to Microsoft") {
+			t.Fatalf("%d %q", a.StatusCode, a.text)
+		}
+	}
+	if len(s.vault.taken) > 0 {
+		t.Fatal("looking at the link used it up")
+	}
+	a := s.post("/signin/abc")
+	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != provider {
+		t.Fatalf("%d to %q", a.StatusCode, a.Header.Get("Location"))
+	}
+	c := a.Cookies()
+	if len(c) != 1 || !c[0].HttpOnly || c[0].SameSite != http.SameSiteLaxMode || c[0].Secure || c[0].Value != s.vault.browsers[0] {
+		t.Errorf("cookies %v", c)
+	}
+	if a := s.post("/signin/abc"); a.StatusCode != http.StatusNotFound || !strings.Contains(a.text, "used already") {
+		t.Errorf("again: %d %q", a.StatusCode, a.text)
+	}
+	if s.post("/signin/def"); len(s.vault.browsers) != 2 || s.vault.browsers[1] != s.vault.browsers[0] {
+		t.Errorf("one browser became %v", s.vault.browsers)
+	}
+}
+
+func TestFinishedPageSurvivesReload(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.post("/signin/abc")
+	browser := s.vault.browsers[0]
+	s.vault.finish = func(q url.Values, got string) (vault.Result, error) {
+		if q.Get("code") != "c1" || got != browser {
+			t.Errorf("finished with %v by %q", q, got)
+		}
+		return vault.Result{Account: s.vault.accounts[0].Account}, nil
+	}
+	a := s.get(web.CallbackPath + "?code=c1&state=s1&session_state=x")
+	done := a.Header.Get("Location")
+	if a.StatusCode != http.StatusSeeOther || strings.Contains(done, "c1") || strings.Contains(done, "s1&") {
+		t.Fatalf("%d to %q", a.StatusCode, done)
+	}
+	for range 2 {
+		a = s.get(done)
+		for _, want := range []string{"Signed in", "scan@contoso.com", "send, imap", "1 February 2027", "postern check scan"} {
+			if a.StatusCode != 200 || !strings.Contains(a.text, want) {
+				t.Errorf("%d; the page does not say %q: %s", a.StatusCode, want, a.text)
+			}
+		}
+	}
+	if s.vault.finished != 1 {
+		t.Errorf("finished %d times", s.vault.finished)
+	}
+	s.client = newBrowser(t)
+	s.post("/signin/other")
+	for _, path := range []string{done, web.CallbackPath + "?done=scan", web.CallbackPath + "?done=scan&proof=00"} {
+		if a := s.get(path); strings.Contains(a.text, "contoso") {
+			t.Errorf("another browser sees at %s: %s", path, a.text)
+		}
+	}
+}
+
+// Some providers post. The browser brings no Lax cookie then, so it is sent on.
+func TestPostedCallback(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	req := s.request("POST", web.CallbackPath, url.Values{"code": {"c 1"}, "state": {"s&1"}, "session_state": {"x"}})
+	req.Header.Set("Origin", "https://login.example")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	a := s.do(req)
+	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != web.CallbackPath+"?code=c+1&state=s%261" {
+		t.Errorf("%d to %q", a.StatusCode, a.Header.Get("Location"))
+	}
+	if s.vault.finished > 0 {
+		t.Error("finished without the cookie")
+	}
+}
+
+func TestEachFailureHasItsPage(t *testing.T) {
+	t.Parallel()
+	words := func(k fault.Kind) error {
+		return (&fault.Error{Kind: k, Op: "sign in", Reply: &fault.Reply{Protocol: "oauth", Code: "access_denied", Enhanced: "65004", Text: "AADSTS65004: <i>User declined</i>"}}).WithHint("ask an administrator")
+	}
+	said := func(k fault.Kind, text string) error {
+		return fault.New(k, "finish the sign-in", "%s", text).WithHint("begin again")
+	}
+	seen := map[string]string{}
+	for name, c := range map[string]struct {
+		err    error
+		status int
+		says   []string
+	}{
+		"declined":      {words(fault.Denied), 403, []string{"access_denied 65004 AADSTS65004: <i>User declined</i>", "ask an administrator"}},
+		"wrong account": {said(fault.Denied, `eve@contoso.com signed in, but account "scan" is the mailbox scan@contoso.com`), 403, []string{"Eve@contoso.com signed in", "begin again"}},
+		"expired":       {said(fault.NotFound, "this sign-in took longer than 10 minutes"), 404, []string{"took longer than 10 minutes"}},
+		"replayed":      {said(fault.NotFound, "this sign-in is not known, or was finished already"), 404, []string{"finished already"}},
+		"bad secret":    {words(fault.NeedsAdmin), 403, []string{"administrator must change"}},
+		"old code":      {words(fault.NeedsSignIn), 403, []string{"did not accept"}},
+		"outage":        {words(fault.Temporary), 503, []string{"could not be reached"}},
+		"no code":       {said(fault.Invalid, "the address holds no code"), 400, []string{"The address holds no code."}},
+		"broken":        {errors.New("disk full at /var/lib"), 502, []string{"did not succeed"}},
+	} {
+		s := newSite(t)
+		s.vault.finish = func(url.Values, string) (vault.Result, error) { return vault.Result{}, c.err }
+		a := s.get(web.CallbackPath + "?state=s1&code=c1")
+		if a.StatusCode != c.status || a.Header.Get("Location") != "" {
+			t.Errorf("%s: %d", name, a.StatusCode)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(a.text, want) {
+				t.Errorf("%s: the page does not say %q: %s", name, want, a.text)
+			}
+		}
+		if strings.Contains(a.body, "<i>") || strings.Contains(a.body, "/var/lib") {
+			t.Errorf("%s: %s", name, a.body)
+		}
+		if before, ok := seen[a.text]; ok {
+			t.Errorf("%s looks like %s", name, before)
+		}
+		seen[a.text] = name
+	}
+}
+
+func TestNoCodeOrTokenIsLogged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.vault.finish = func(url.Values, string) (vault.Result, error) {
+		return vault.Result{}, fault.New(fault.NotFound, "finish", "not known")
+	}
+	s.post("/signin/link-token-value")
+	s.post("/signin/link-token-value")
+	s.get(web.CallbackPath + "?state=state-value&code=code-value")
+	req := s.request("GET", "/", nil)
+	req.SetBasicAuth("admin", "wrong-password-value")
+	s.do(req)
+	for _, unwanted := range []string{"-value", s.vault.browsers[0]} {
+		if strings.Contains(s.log.String(), unwanted) {
+			t.Errorf("the log holds %q:\n%s", unwanted, s.log)
+		}
+	}
+	if !strings.Contains(s.log.String(), "not known") {
+		t.Errorf("the log says nothing of a failed sign-in:\n%s", s.log)
+	}
+}
