@@ -197,7 +197,7 @@ func mediaType(value, parent string) string {
 	t := strings.ToLower(value)
 	major, minor, ok := strings.Cut(t, "/")
 	switch {
-	case ok && major != "" && minor != "":
+	case ok && isToken(major) && isToken(minor):
 		return t
 	case t == "" && parent == "multipart/digest":
 		return "message/rfc822"
@@ -205,6 +205,13 @@ func mediaType(value, parent string) string {
 		return "text/plain"
 	}
 	return "application/octet-stream"
+}
+
+// isToken keeps what is no media type out of the ledger and the manifest.
+func isToken(s string) bool {
+	return s != "" && len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?=`, r)
+	})
 }
 
 // body reads everything behind the first header.

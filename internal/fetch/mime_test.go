@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -161,6 +162,7 @@ func TestHostileMail(t *testing.T) {
 		{"raw octets in a name", attachment("Content-Disposition: attachment; filename=\"M\xfcller.txt\"\n", "y"), Done, []string{"Müller.txt"}},
 		{"no name, no type", attachment("Content-Disposition: attachment\n", "y"), Done, []string{"attachment-1.txt"}},
 		{"bad base64", attachment("Content-Type: application/pdf\nContent-Transfer-Encoding: base64\n", "%%%%"), Done, []string{"attachment-1.pdf"}},
+		{"NUL in a type", attachment("Content-Type: application/\x00\xff; name=n\n", "y"), Done, []string{"n"}},
 		{"winmail.dat", attachment("Content-Type: application/ms-tnef; name=winmail.dat\n", "y"), Done, []string{"winmail.dat"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -178,6 +180,9 @@ func TestHostileMail(t *testing.T) {
 			var got []string
 			for _, f := range e.attachments() {
 				got = append(got, f.Name)
+				if !isToken(strings.Replace(f.ContentType, "/", "", 1)) {
+					t.Errorf("content type %q", f.ContentType)
+				}
 			}
 			if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", tt.files) {
 				t.Errorf("files %q, want %q", got, tt.files)
@@ -260,4 +265,46 @@ func FuzzWalk(f *testing.F) {
 			}
 		}
 	})
+}
+
+// endless repeats a line of base64 for a given number of octets.
+type endless struct{ left int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	const line = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVpBQkNERUZHSElKS0xNTk9QUVJTVFVWV1hZWkFCQ0RF\r\n"
+	if e.left <= 0 {
+		return 0, io.EOF
+	}
+	n := 0
+	for n+len(line) <= len(p) && e.left > 0 {
+		n += copy(p[n:], line)
+		e.left -= len(line)
+	}
+	return n, nil
+}
+
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
+}
+
+func (c *counter) Close() error { return nil }
+
+// Not parallel: it counts what the process allocates.
+func TestLargeMessageTakesLittleMemory(t *testing.T) {
+	const size = 150 << 20
+	raw := io.MultiReader(strings.NewReader("Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"), &endless{size})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var c counter
+	_, _, err := walk(raw, func(part) (io.WriteCloser, error) { return &c, nil })
+	runtime.ReadMemStats(&after)
+	if err != nil || c.n < size/4*3/100*95 {
+		t.Fatalf("%v, %d octets", err, c.n)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("%d octets were allocated for a message of %d", used, size)
+	}
 }

@@ -125,10 +125,8 @@ func (f *Folder) Body(ctx context.Context, uidValidity, uid uint32, read func(io
 	}
 	want := &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}}
 	cmd := f.c.c.Fetch(set([]uint32{uid}), want)
-	found, err := body(cmd, read)
+	found, err := f.body(cmd, read)
 	if err != nil {
-		_ = f.c.conn.Close() // first, so that what is left of the message fails instead of being read
-		_ = cmd.Close()
 		return err
 	}
 	if err := cmd.Close(); err != nil {
@@ -140,7 +138,7 @@ func (f *Folder) Body(ctx context.Context, uidValidity, uid uint32, read func(io
 	return nil
 }
 
-func body(cmd *imapclient.FetchCommand, read func(io.Reader) error) (found bool, err error) {
+func (f *Folder) body(cmd *imapclient.FetchCommand, read func(io.Reader) error) (found bool, err error) {
 	for m := cmd.Next(); m != nil; m = cmd.Next() {
 		for item := m.Next(); item != nil; item = m.Next() {
 			section, ok := item.(imapclient.FetchItemDataBodySection)
@@ -148,7 +146,12 @@ func body(cmd *imapclient.FetchCommand, read func(io.Reader) error) (found bool,
 				continue
 			}
 			found = true
-			if err := read(&whole{r: section.Literal, left: section.Literal.Size()}); err != nil {
+			w := &whole{r: section.Literal, left: section.Literal.Size()}
+			if err = read(w); err == nil {
+				_, err = io.Copy(io.Discard, w) // what read did not care for
+			}
+			if err != nil {
+				f.abandon(w)
 				return true, err
 			}
 		}
@@ -156,19 +159,33 @@ func body(cmd *imapclient.FetchCommand, read func(io.Reader) error) (found bool,
 	return found, nil
 }
 
+// abandon ends the connection in the middle of a message. The command is not
+// closed: that would read the literal once more, while go-imap's own goroutine has
+// gone on reading behind its error.
+func (f *Folder) abandon(w *whole) {
+	_ = f.c.conn.Close()
+	_, _ = io.Copy(io.Discard, w) // fails at once, and lets that goroutine go on to its end
+	_ = f.c.c.Close()             // waits for it
+}
+
 // whole tells a message that was cut off from one that ended: the literal's reader
-// says io.EOF to both.
+// says io.EOF to both. It never reads behind an error.
 type whole struct {
 	r    io.Reader
 	left int64
+	err  error
 }
 
 func (w *whole) Read(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
 	n, err := w.r.Read(p)
 	w.left -= int64(n)
 	if errors.Is(err, io.EOF) && w.left > 0 {
 		err = fault.Wrap(fault.Temporary, "imap FETCH", fmt.Errorf("%w: %d octets short", io.ErrUnexpectedEOF, w.left))
 	}
+	w.err = err
 	return n, err
 }
 
