@@ -63,6 +63,7 @@ func (g *imapGate) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		if err := g.next(); errors.Is(err, errHangUp) {
+			g.silence()
 			return 0, io.EOF
 		} else if err != nil {
 			return 0, err
@@ -111,10 +112,15 @@ func (g *imapGate) pass(line []byte) {
 	if ok {
 		g.literal = n
 	} else if g.lastWord {
-		g.out.Lock()
-		defer g.out.Unlock()
-		g.mute = true
+		g.silence()
 	}
+}
+
+// silence drops whatever the library still says.
+func (g *imapGate) silence() {
+	g.out.Lock()
+	defer g.out.Unlock()
+	g.mute = true
 }
 
 func (g *imapGate) command(line []byte) error {
