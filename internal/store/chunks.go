@@ -87,12 +87,13 @@ func openChunks(ctx context.Context, q querier, body string, size int64) (io.Rea
 }
 
 func (r *chunkReader) load() (err error) {
-	if r.have, err = r.next(r.part); err != nil {
+	r.have, err = r.next(r.part)
+	if err != nil && !errors.Is(err, fault.NotFound) {
 		return err
 	}
 	r.part++
-	if len(r.have) == 0 && r.left > 0 || int64(len(r.have)) > r.left {
-		return fault.New(fault.Permanent, "read body", "the body does not have the size it was stored with").WithHint(hintRestore)
+	if err != nil || len(r.have) == 0 && r.left > 0 || int64(len(r.have)) > r.left {
+		return fault.New(fault.Permanent, "read body", "a part of the body is gone").WithHint(hintRestore)
 	}
 	return nil
 }

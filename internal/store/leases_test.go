@@ -1,0 +1,212 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/relay"
+	"postern/internal/store"
+	"postern/internal/vault"
+)
+
+func ids(ms []relay.Message) []string {
+	all := []string{}
+	for _, m := range ms {
+		all = append(all, m.ID)
+	}
+	return all
+}
+
+func TestClaimOrder(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		for n, at := range []time.Duration{3, 1, 2, 4, 1} {
+			m := message(n, []string{"a", "b"}[n%2])
+			m.NotBefore = after(at * time.Minute)
+			put(t, s, m)
+		}
+		take := func(now time.Duration, limit, perAccount int, skip ...string) []string {
+			ms, err := s.ClaimMessages(t.Context(), "me", after(now*time.Minute), after(time.Hour), limit, perAccount, skip)
+			ok(t, err)
+			for _, m := range ms {
+				if m.State != relay.Delivering || len(m.Recipients) != 2 || m.Size == 0 {
+					t.Errorf("claimed %+v", m)
+				}
+			}
+			ok(t, s.ReleaseLeases(t.Context(), "me"))
+			return ids(ms)
+		}
+		for _, c := range []struct {
+			why  string
+			have []string
+			want []string
+		}{
+			{"nothing is due", take(0, 9, 9), []string{}},
+			{"oldest first, then by id", take(9, 9, 9), []string{"m00001", "m00004", "m00002", "m00000", "m00003"}},
+			{"due now is due", take(1, 9, 9), []string{"m00001", "m00004"}},
+			{"limit", take(9, 3, 9), []string{"m00001", "m00004", "m00002"}},
+			{"per account", take(9, 9, 1), []string{"m00001", "m00004"}},
+			{"per account and limit", take(9, 2, 2), []string{"m00001", "m00004"}},
+			{"skip", take(9, 9, 9, "a", "\x00"), []string{"m00001", "m00003"}},
+			{"skip all", take(9, 9, 9, "a", "b"), []string{}},
+			{"no room", take(9, 0, 9), []string{}},
+			{"no lanes", take(9, 9, 0), []string{}},
+		} {
+			if !slices.Equal(c.have, c.want) {
+				t.Errorf("%s: have %v, want %v", c.why, c.have, c.want)
+			}
+		}
+	})
+}
+
+// A long queue of one account neither hides nor delays another's.
+func TestClaimIsFair(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		for n := range 60 {
+			put(t, s, message(n, "busy"))
+		}
+		late := message(60, "quiet")
+		late.NotBefore = after(time.Second)
+		put(t, s, late)
+		first, err := s.ClaimMessages(t.Context(), "me", after(time.Minute), after(time.Hour), 10, 3, nil)
+		ok(t, err)
+		if have := ids(first); !slices.Equal(have, []string{"m00000", "m00001", "m00002", "m00060"}) {
+			t.Fatalf("claimed %v", have)
+		}
+		more, err := s.ClaimMessages(t.Context(), "you", after(time.Minute), after(time.Hour), 10, 3, nil)
+		ok(t, err)
+		if len(more) != 0 {
+			t.Fatalf("what another holder has in flight was not counted: %v", ids(more))
+		}
+		first[0].State = relay.Delivered
+		ok(t, s.FinishMessage(t.Context(), "me", first[0]))
+		more, err = s.ClaimMessages(t.Context(), "you", after(time.Minute), after(time.Hour), 10, 3, nil)
+		ok(t, err)
+		if have := ids(more); !slices.Equal(have, []string{"m00003"}) {
+			t.Fatalf("claimed %v", have)
+		}
+	})
+}
+
+func TestLeases(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		m := put(t, s, message(1, "scan"))
+		got(t, 0)(s.ExpireLeases(ctx, after(time.Hour)))
+		claim(t, s, "me")
+		got(t, 0)(s.ExpireLeases(ctx, after(time.Minute))) // ends now, has not ended before now
+		ok(t, s.ExtendLeases(ctx, "you", after(time.Hour)))
+		ok(t, s.ExtendLeases(ctx, "me", after(2*time.Minute)))
+		got(t, 0)(s.ExpireLeases(ctx, after(2*time.Minute)))
+		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Minute+time.Millisecond)))
+		got(t, m)(s.Message(ctx, m.ID))
+		late := m
+		late.State = relay.Delivered
+		failed(t, s.FinishMessage(ctx, "me", late), fault.Conflict)
+
+		claim(t, s, "you")
+		ok(t, s.ReleaseLeases(ctx, "me"))
+		failed(t, s.DeleteMessage(ctx, m.ID), fault.Conflict)
+		ok(t, s.ReleaseLeases(ctx, "you"))
+		got(t, m)(s.Message(ctx, m.ID))
+	})
+}
+
+func TestReleaseHolders(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		furnished(t, s)
+		put(t, s, message(1, "scan"))
+		put(t, s, message(2, "scan"))
+		ok(t, second(s.ClaimMessages(ctx, "dead", t0, after(time.Hour), 1, 9, nil)))
+		ok(t, second(s.ClaimMessages(ctx, "alive", t0, after(time.Hour), 1, 9, nil)))
+		ok(t, s.LockTask(ctx, "invoices", "dead", t0, after(time.Hour)))
+		ok(t, second(s.ClaimRefresh(ctx, "scan", "dead", t0, after(time.Hour))))
+		var asked []string
+		got(t, 3)(s.ReleaseHolders(ctx, func(h string) bool { asked = append(asked, h); return h == "dead" }))
+		slices.Sort(asked)
+		if !slices.Equal(asked, []string{"alive", "dead"}) {
+			t.Errorf("asked about %q", asked)
+		}
+		got(t, map[relay.State]int{relay.Queued: 1, relay.Delivering: 1})(s.Counts(ctx))
+		ok(t, s.LockTask(ctx, "invoices", "me", t0, after(time.Hour)))
+		got(t, vault.Grant{Account: "scan"})(s.ClaimRefresh(ctx, "scan", "me", t0, after(time.Hour)))
+	})
+}
+
+// Holders of two processes claim and finish until nothing is left. No message may
+// be leased twice, and no account may ever have more in flight than allowed.
+func TestClaimsNeverOverlap(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		stores := []*store.Store{opened(t, d), opened(t, d)}
+		const accounts, each, perAccount = 4, 40, 3
+		for n := range accounts * each {
+			put(t, stores[0], message(n, fmt.Sprint("account", n%accounts)))
+		}
+		watch := &inFlight{t: t, max: perAccount, now: map[string]int{}, seen: map[string]bool{}}
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for watch.count() < accounts*each {
+					if err := watch.round(stores[i%2], fmt.Sprint("holder", i)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		got(t, map[relay.State]int{relay.Delivered: accounts * each})(stores[0].Counts(t.Context()))
+	})
+}
+
+// inFlight watches what is leased, from after the claim to before the finish.
+type inFlight struct {
+	t    *testing.T
+	max  int
+	mu   sync.Mutex
+	now  map[string]int
+	seen map[string]bool
+}
+
+func (w *inFlight) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.seen)
+}
+
+func (w *inFlight) round(s *store.Store, holder string) error {
+	ms, err := s.ClaimMessages(w.t.Context(), holder, t0, after(time.Hour), 5, w.max, nil)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	for _, m := range ms {
+		if w.seen[m.ID] {
+			w.t.Errorf("%s was leased twice", m.ID)
+		}
+		w.seen[m.ID] = true
+		if w.now[m.Account]++; w.now[m.Account] > w.max {
+			w.t.Errorf("%d of %s in flight", w.now[m.Account], m.Account)
+		}
+	}
+	w.mu.Unlock()
+	for _, m := range ms {
+		w.mu.Lock()
+		w.now[m.Account]--
+		w.mu.Unlock()
+		m.State = relay.Delivered
+		if err := s.FinishMessage(w.t.Context(), holder, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
