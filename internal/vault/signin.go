@@ -134,8 +134,11 @@ func words(purposes []Purpose) []string {
 // will not work again; only a good one leaves a grant.
 func (v *Vault) FinishSignIn(ctx context.Context, q url.Values, browser string) (Result, error) {
 	s, err := v.takeState(ctx, q.Get("state"), browser)
-	if refused := entra.Refused(q); refused != nil { // tested first: there is no code then
-		return Result{}, refused
+	if q.Has("error") { // tested first: a code beside it means nothing
+		if err != nil { // anybody can write such an address; their prose is not Microsoft's
+			q = url.Values{"error": q["error"]}
+		}
+		return Result{}, entra.Refused(q)
 	}
 	if err != nil {
 		return Result{}, err

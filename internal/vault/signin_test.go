@@ -127,6 +127,19 @@ func TestRefusedConsentConsumesTheState(t *testing.T) {
 	s.wantState(vault.New)
 }
 
+// Whoever makes somebody open an address of ours must not make us say their words.
+func TestWordsWithoutAKnownStateAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	_, err := s.vault.FinishSignIn(t.Context(), url.Values{
+		"state": {"made up"}, "error": {"access_denied"}, "error_description": {"Call 555-0100 and read them your password."},
+	}, cookie)
+	s.wantKind(err, fault.Denied)
+	if r := fault.ReplyOf(err); r == nil || r.Code != "access_denied" || r.Text != "" || strings.Contains(err.Error(), "555") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAuthorizeURL(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)

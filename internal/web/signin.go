@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"postern/internal/fault"
 	"postern/internal/vault"
@@ -24,6 +26,7 @@ type message struct {
 	Good                     bool
 	Result                   *vault.Result
 	Token                    string // of a one-time link that is shown
+	Again                    string // where to try once more
 }
 
 // showLink asks before it takes the link: mail programs and chats open addresses
@@ -32,13 +35,24 @@ func (s *server) showLink(w http.ResponseWriter, r *http.Request) {
 	s.show(w, r, http.StatusOK, "link.html", message{Title: "Sign in a mailbox", Token: r.PathValue("token")})
 }
 
+// takeLink uses a link up and goes on to Microsoft. When Microsoft cannot be
+// reached just then, its bearer gets another one.
 func (s *server) takeLink(w http.ResponseWriter, r *http.Request) {
 	account, err := s.Vault.OpenLink(r.Context(), r.PathValue("token"))
 	if err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, err, "")
 		return
 	}
-	s.beginFor(w, r, account)
+	address, err := s.Vault.BeginSignIn(r.Context(), account, s.browser(w, r))
+	if err == nil {
+		http.Redirect(w, r, address, http.StatusSeeOther)
+		return
+	}
+	again, lerr := s.Vault.NewLink(r.Context(), account)
+	if lerr != nil {
+		s.Log.WarnContext(r.Context(), "a used link was not replaced", "account", account, "error", lerr)
+	}
+	s.fail(w, r, err, again)
 }
 
 // begin starts a sign-in from the accounts page. A browser that is not at the
@@ -46,23 +60,13 @@ func (s *server) takeLink(w http.ResponseWriter, r *http.Request) {
 // where it will come back.
 func (s *server) begin(w http.ResponseWriter, r *http.Request) {
 	account := r.PathValue("name")
+	next := func() (string, error) { return s.Vault.NewLink(r.Context(), account) }
 	if !s.foreign(r) {
-		s.beginFor(w, r, account)
-		return
+		next = func() (string, error) { return s.Vault.BeginSignIn(r.Context(), account, s.browser(w, r)) }
 	}
-	link, err := s.Vault.NewLink(r.Context(), account)
+	address, err := next()
 	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	http.Redirect(w, r, link, http.StatusSeeOther)
-}
-
-func (s *server) beginFor(w http.ResponseWriter, r *http.Request, account string) {
-	browser := s.browser(w, r)
-	address, err := s.Vault.BeginSignIn(r.Context(), account, browser)
-	if err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, err, "/")
 		return
 	}
 	http.Redirect(w, r, address, http.StatusSeeOther)
@@ -124,7 +128,7 @@ func (s *server) callback(w http.ResponseWriter, r *http.Request) {
 	browser := cookieOf(r)
 	result, err := s.Vault.FinishSignIn(r.Context(), q, browser)
 	if err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, err, "")
 		return
 	}
 	name := result.Account.Name
@@ -150,7 +154,7 @@ func (s *server) finished(w http.ResponseWriter, r *http.Request, account, proof
 	}
 	d, err := s.Vault.Describe(r.Context(), account)
 	if err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, err, "")
 		return
 	}
 	m.Result = &vault.Result{Account: d.Account, SignedInAs: d.SignedInAs, Purposes: d.Account.Purposes, Until: d.Until}
@@ -158,43 +162,59 @@ func (s *server) finished(w http.ResponseWriter, r *http.Request, account, proof
 }
 
 // fail shows what went wrong with a sign-in: one sentence, the next step, and the
-// server's own words as text.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	m := message{Title: "The sign-in did not succeed", Next: fault.HintOf(err)}
-	status := http.StatusBadGateway
-	switch {
-	case errors.Is(err, fault.NotFound):
-		status, m.Title = http.StatusNotFound, "This sign-in is over"
-	case errors.Is(err, fault.Denied):
-		status, m.Title = http.StatusForbidden, "The sign-in was refused"
-	case errors.Is(err, fault.Invalid):
-		status, m.Title = http.StatusBadRequest, "This sign-in cannot begin"
-	case errors.Is(err, fault.NeedsAdmin):
-		status, m.Title = http.StatusForbidden, "An administrator must change something first"
-	case errors.Is(err, fault.NeedsSignIn):
-		status, m.Title = http.StatusForbidden, "Microsoft did not accept the sign-in"
-	case errors.Is(err, fault.Temporary), errors.Is(err, fault.Throttled):
-		status, m.Title = http.StatusServiceUnavailable, "Microsoft could not be reached"
-		if m.Next == "" {
-			m.Next = "Nothing is lost. Try again in a few minutes."
-		}
-	}
+// server's own words as text. again is where to try once more, if anywhere.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error, again string) {
+	s.Log.WarnContext(r.Context(), "a sign-in failed", "kind", fault.KindOf(err).String(), "error", err)
+	status, title := headline(err)
+	m := message{Title: title, Text: "Nothing was changed.", Next: sentence(fault.HintOf(err)), Again: again}
 	if e := fault.As(err); e != nil && e.Err != nil {
-		m.Text = sentence(e.Err.Error())
+		m.Text = sentence(e.Err.Error()) + " " + m.Text
 	}
 	if reply := fault.ReplyOf(err); reply != nil {
 		m.Words = reply.String()
 	}
-	if m.Next == "" {
+	switch {
+	case m.Next != "":
+	case errors.Is(err, fault.Temporary), errors.Is(err, fault.Throttled):
+		m.Next = "Try again in a few minutes."
+	default:
 		m.Next = "Begin again from the accounts page, or with: postern signin NAME"
 	}
-	s.Log.WarnContext(r.Context(), "a sign-in failed", "error", err)
 	s.show(w, r, status, "message.html", m)
 }
 
+// headline is what a failed sign-in comes to, in one line.
+func headline(err error) (status int, title string) {
+	switch fault.KindOf(err) {
+	case fault.NotFound:
+		return http.StatusNotFound, "This sign-in is over"
+	case fault.Denied:
+		if fault.ReplyOf(err) != nil {
+			return http.StatusForbidden, "Permission was not given"
+		}
+		return http.StatusForbidden, "The sign-in was refused"
+	case fault.Invalid:
+		return http.StatusBadRequest, "This sign-in cannot go on"
+	case fault.NeedsAdmin:
+		return http.StatusForbidden, "An administrator must change something first"
+	case fault.NeedsSignIn:
+		return http.StatusForbidden, "Microsoft did not accept the sign-in"
+	case fault.Temporary, fault.Throttled:
+		return http.StatusServiceUnavailable, "Microsoft could not be reached"
+	default:
+		return http.StatusInternalServerError, "The sign-in did not succeed"
+	}
+}
+
+// sentence makes one of a message: a capital, a full stop.
 func sentence(s string) string {
 	if s == "" {
 		return ""
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	first, size := utf8.DecodeRuneInString(s)
+	s = string(unicode.ToUpper(first)) + s[size:]
+	if strings.ContainsAny(s[len(s)-1:], ".?!") {
+		return s
+	}
+	return s + "."
 }

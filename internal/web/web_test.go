@@ -182,6 +182,17 @@ func TestOneTimeLink(t *testing.T) {
 	}
 }
 
+// A link that failed because Microsoft was out of reach is replaced.
+func TestALinkIsNotLostToAnOutage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.vault.begin = fault.New(fault.Temporary, "read the provider's metadata", "connection refused")
+	a := s.post("/signin/abc")
+	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `href="`+s.url+`/signin/link-for-scan"`) {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
 func TestFinishedPageSurvivesReload(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -248,15 +259,15 @@ func TestEachFailureHasItsPage(t *testing.T) {
 		status int
 		says   []string
 	}{
-		"declined":      {words(fault.Denied), 403, []string{"access_denied 65004 AADSTS65004: <i>User declined</i>", "ask an administrator"}},
-		"wrong account": {said(fault.Denied, `eve@contoso.com signed in, but account "scan" is the mailbox scan@contoso.com`), 403, []string{"Eve@contoso.com signed in", "begin again"}},
+		"declined":      {words(fault.Denied), 403, []string{"Permission was not given", "access_denied 65004 AADSTS65004: <i>User declined</i>", "Ask an administrator."}},
+		"wrong account": {said(fault.Denied, `eve@contoso.com signed in, but account "scan" is the mailbox scan@contoso.com`), 403, []string{"Eve@contoso.com signed in", "Begin again."}},
 		"expired":       {said(fault.NotFound, "this sign-in took longer than 10 minutes"), 404, []string{"took longer than 10 minutes"}},
 		"replayed":      {said(fault.NotFound, "this sign-in is not known, or was finished already"), 404, []string{"finished already"}},
 		"bad secret":    {words(fault.NeedsAdmin), 403, []string{"administrator must change"}},
 		"old code":      {words(fault.NeedsSignIn), 403, []string{"did not accept"}},
 		"outage":        {words(fault.Temporary), 503, []string{"could not be reached"}},
 		"no code":       {said(fault.Invalid, "the address holds no code"), 400, []string{"The address holds no code."}},
-		"broken":        {errors.New("disk full at /var/lib"), 502, []string{"did not succeed"}},
+		"broken":        {errors.New("disk full at /var/lib"), 500, []string{"did not succeed"}},
 	} {
 		s := newSite(t)
 		s.vault.finish = func(url.Values, string) (vault.Result, error) { return vault.Result{}, c.err }
