@@ -116,10 +116,7 @@ func (a *App) smtpDoor() (*door.SMTP, error) {
 	if err != nil {
 		return nil, err
 	}
-	logins, err := door.NewLogins(a.Store, time.Second)
-	if err != nil {
-		return nil, err
-	}
+	logins := door.NewLogins(a.Store, time.Second)
 	return door.NewSMTP(door.SMTPConfig{
 		Logins: logins, Relay: a.Relay, Mailbox: a.mailboxOf, Hostname: host, MaxSize: int64(a.Config.MaxMessage),
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},

@@ -110,10 +110,7 @@ func open(t *testing.T, change ...func(*door.SMTPConfig, *shelf)) *gate {
 			Senders: []mail.Address{{Local: "scans", Domain: "contoso.com"}}}}},
 		shelf: &shelf{}, log: &lockedBuffer{}, pool: x509.NewCertPool(), stopped: make(chan error, 1),
 	}
-	logins, err := door.NewLogins(g.devices, time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	logins := door.NewLogins(g.devices, time.Millisecond)
 	cert, err := door.SelfSigned(t.TempDir(), []string{"door.example"})
 	if err != nil {
 		t.Fatal(err)

@@ -60,6 +60,14 @@ func HashPassword(password secret.Text) (string, error) {
 	return encodeHash(cost, salt, cost.hash(password, salt, hashLen)), nil
 }
 
+// decoyHash is a hash that no password belongs to, made without hashing. Checking
+// against it takes as long as against a real one.
+func decoyHash() string {
+	junk := make([]byte, saltLen+hashLen)
+	_, _ = rand.Read(junk)
+	return encodeHash(newHashCost(), junk[:saltLen], junk[saltLen:])
+}
+
 func encodeHash(cost argon, salt, hash []byte) string {
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, cost.memory, cost.time, cost.threads, b64(salt), b64(hash))
