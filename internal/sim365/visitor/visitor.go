@@ -57,6 +57,7 @@ type Page struct {
 	Text   string // what a person reads, blanks folded
 	HTML   string
 	Forms  []Form
+	byID   map[string]string // text of elements that have an id
 }
 
 // Form is one form on a page.
@@ -128,18 +129,21 @@ func (v *Visitor) SignIn(ctx context.Context, address, name, password string) (P
 			return p, err
 		}
 		f := p.Forms[0]
-		p, err = v.Submit(ctx, p, f, answers(f, name, password), "")
+		p, err = v.Submit(ctx, p, f, p.answers(f, name, password), "")
 	}
 	return p, errors.Join(err, fmt.Errorf("no end after %d pages", maxPages))
 }
 
-// answers fills in what the form asks of a person.
-func answers(f Form, name, password string) map[string]string {
+// answers fills in what the form asks of a person. The simulator shows the second
+// factor on its page, where a telephone would.
+func (p *Page) answers(f Form, name, password string) map[string]string {
 	out := map[string]string{}
 	for _, in := range f.Fields {
 		switch {
 		case in.Type == "password":
 			out[in.Name] = password
+		case in.Name == "otc":
+			out[in.Name] = p.byID["authenticator"]
 		case (in.Type == "email" || in.Type == "text") && in.Value == "":
 			out[in.Name] = name
 		}
@@ -157,7 +161,7 @@ func (v *Visitor) do(req *http.Request) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	p := Page{URL: resp.Request.URL, Status: resp.StatusCode, HTML: string(raw)}
+	p := Page{URL: resp.Request.URL, Status: resp.StatusCode, HTML: string(raw), byID: map[string]string{}}
 	root, err := html.Parse(strings.NewReader(p.HTML))
 	if err != nil {
 		return p, err
@@ -170,6 +174,9 @@ func (v *Visitor) do(req *http.Request) (Page, error) {
 
 // read collects title, text and forms below n.
 func (p *Page) read(n *html.Node) {
+	if id := attr(n, "id"); id != "" {
+		p.byID[id] = strings.TrimSpace(text(n))
+	}
 	switch {
 	case n.Type == html.TextNode:
 		p.Text += " " + n.Data
