@@ -50,9 +50,7 @@ func newAccounts(c *cli) *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd := &cobra.Command{Use: "accounts", Short: "Accounts: mailboxes Postern signs in to"}
-	cmd.AddCommand(list)
-	return cmd
+	return group("accounts", "Accounts: mailboxes Postern signs in to", list)
 }
 
 func purposes(a vault.Account) []string {
@@ -103,7 +101,5 @@ func newDevices(c *cli) *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd := &cobra.Command{Use: "devices", Short: "Devices: programs that send through an account"}
-	cmd.AddCommand(list)
-	return cmd
+	return group("devices", "Devices: programs that send through an account", list)
 }

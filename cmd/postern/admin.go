@@ -11,8 +11,7 @@ import (
 )
 
 func newAdmin(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "admin", Short: "The login of the web pages"}
-	cmd.AddCommand(&cobra.Command{
+	return group("admin", "The login of the web pages", &cobra.Command{
 		Use:   "password",
 		Short: "Make a new password for the web pages (user: admin) and print it this once",
 		Args:  args(cobra.NoArgs),
@@ -27,12 +26,10 @@ func newAdmin(c *cli) *cobra.Command {
 			})
 		},
 	})
-	return cmd
 }
 
 func newConfig(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "The bootstrap configuration"}
-	cmd.AddCommand(&cobra.Command{
+	return group("config", "The bootstrap configuration", &cobra.Command{
 		Use:   "example",
 		Short: "Print a commented TOML file with every key at its default",
 		Args:  args(cobra.NoArgs),
@@ -52,5 +49,4 @@ func newConfig(c *cli) *cobra.Command {
 			return err
 		},
 	})
-	return cmd
 }

@@ -362,4 +362,3 @@ func (d *demo) invite() {
 	d.fact("database    postern queue list --data-dir %s", d.app.Config.DataDir)
 	d.fact("invoices    %s", d.inbox())
 }
-

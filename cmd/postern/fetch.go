@@ -11,9 +11,8 @@ import (
 )
 
 func newFetch(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "fetch", Short: "Tasks that take attachments out of mailboxes"}
-	cmd.AddCommand(newFetchList(c), newFetchRun(c), newFetchRuns(c), newFetchLedger(c))
-	return cmd
+	return group("fetch", "Tasks that take attachments out of mailboxes",
+		newFetchList(c), newFetchRun(c), newFetchRuns(c), newFetchLedger(c))
 }
 
 func newFetchList(c *cli) *cobra.Command {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,10 @@ func newRoot(c *cli) *cobra.Command {
 		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          args(subcommand),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 		Long: `Postern signs in to Microsoft 365 the modern way and keeps the tokens, so that
 printers, scripts and old programs go on sending and fetching mail with a host,
 a user name and a password.
@@ -143,16 +148,11 @@ func exitCode(err error) int {
 		return exitCheck
 	case errors.Is(err, fault.NotFound):
 		return exitUnknown
-	case errors.Is(err, fault.Invalid), fault.KindOf(err) == fault.Unknown && isUsage(err):
+	case errors.Is(err, fault.Invalid):
 		return exitUsage
 	}
 	return exitFailed
 }
-
-// isUsage knows the two complaints cobra makes before any command of ours runs.
-func isUsage(err error) bool { var u usageError; return errors.As(err, &u) }
-
-type usageError struct{ error }
 
 // args wraps cobra's argument checks, so that their errors are usage errors.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
@@ -162,6 +162,31 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// group is a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: args(subcommand), SuggestionsMinimumDistance: 2,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// subcommand refuses a word that names no subcommand.
+func subcommand(cmd *cobra.Command, given []string) error {
+	if len(given) > 0 {
+		return fmt.Errorf("%q is not a command%s", given[0], didYouMean(cmd, given[0]))
+	}
+	return nil
+}
+
+func didYouMean(cmd *cobra.Command, word string) string {
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return ""
 }
 
 func explain(w io.Writer, err error) {

@@ -14,9 +14,8 @@ import (
 )
 
 func newQueue(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "queue", Short: "The durable queue of outgoing mail"}
-	cmd.AddCommand(newQueueList(c), newQueueShow(c), newQueueRetry(c), newQueueDelete(c), newQueueDownload(c))
-	return cmd
+	return group("queue", "The durable queue of outgoing mail",
+		newQueueList(c), newQueueShow(c), newQueueRetry(c), newQueueDelete(c), newQueueDownload(c))
 }
 
 func newQueueList(c *cli) *cobra.Command {
