@@ -20,7 +20,7 @@ const quiet = slog.LevelWarn
 func newLogger(w io.Writer, format config.LogFormat, level slog.Level) *slog.Logger {
 	text := format == "text" || format == "auto" && isTerminal(w)
 	if text {
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w)}))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }

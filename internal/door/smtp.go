@@ -108,7 +108,7 @@ func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 		s.stop(serving, server, tracked, cut)
 	case <-ctx.Done():
 		s.stop(serving, server, tracked, cut)
-		<-served // it ends because the listener is closed, and that is no error
+		_ = <-served // it ends because the listener is closed, and that is no error
 	}
 	if err != nil {
 		return fmt.Errorf("serve smtp: %w", err)

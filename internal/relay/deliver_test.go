@@ -109,7 +109,7 @@ func TestBackOff(t *testing.T) {
 		steps := []time.Duration{30 * time.Second, 2 * time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, time.Hour}
 		for i, step := range steps {
 			m := s.message(id)
-			wait := m.NotBefore.Sub(time.Now())
+			wait := time.Until(m.NotBefore)
 			if m.State != relay.Queued || m.Attempts != i+1 || wait < step-time.Second || wait > step*11/10 { // it was tried up to a poll ago
 				t.Fatalf("after try %d: %s, %d attempts, next in %v, want about %v", i+1, m.State, m.Attempts, wait, step)
 			}
@@ -149,7 +149,7 @@ func TestWaitsByKind(t *testing.T) {
 				id := s.accept("office", "a@example.net")
 				s.after(0)
 				m := s.message(id)
-				if wait := m.NotBefore.Sub(time.Now()); m.State != relay.Queued || wait < c.low || wait > c.high {
+				if wait := time.Until(m.NotBefore); m.State != relay.Queued || wait < c.low || wait > c.high {
 					t.Errorf("%s, next in %v", m.State, wait)
 				}
 				s.end()

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"errors"
 	"bytes"
 	"io"
 )
@@ -39,7 +40,7 @@ func (c *canonical) fill() {
 	var n int
 	n, c.err = c.r.Read(c.in)
 	c.convert(c.in[:n])
-	if c.err == io.EOF && c.cr {
+	if errors.Is(c.err, io.EOF) && c.cr {
 		c.cr = false
 		c.out = append(c.out, '\r', '\n')
 	}
