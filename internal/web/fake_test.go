@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -34,6 +35,7 @@ type fakeVault struct {
 	broken   error // answers every listing
 	finish   func(q url.Values, browser string) (vault.Result, error)
 	begin    error
+	address  string   // where sign-ins begin; provider unless the test says otherwise
 	browsers []string // who began
 	taken    []string // link tokens
 	finished int
@@ -79,7 +81,7 @@ func (f *fakeVault) BeginSignIn(_ context.Context, _, browser string) (string, e
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.browsers = append(f.browsers, browser)
-	return provider, f.begin
+	return cmp.Or(f.address, provider), f.begin
 }
 
 func (f *fakeVault) FinishSignIn(_ context.Context, q url.Values, browser string) (vault.Result, error) {

@@ -199,14 +199,14 @@ func TestFinishedPageSurvivesReload(t *testing.T) {
 	s.post("/signin/abc")
 	browser := s.vault.browsers[0]
 	s.vault.finish = func(q url.Values, got string) (vault.Result, error) {
-		if q.Get("code") != "c1" || got != browser {
+		if q.Get("code") != "the-code" || got != browser {
 			t.Errorf("finished with %v by %q", q, got)
 		}
 		return vault.Result{Account: s.vault.accounts[0].Account}, nil
 	}
-	a := s.get(web.CallbackPath + "?code=c1&state=s1&session_state=x")
+	a := s.get(web.CallbackPath + "?code=the-code&state=the-state&session_state=x")
 	done := a.Header.Get("Location")
-	if a.StatusCode != http.StatusSeeOther || strings.Contains(done, "c1") || strings.Contains(done, "s1&") {
+	if a.StatusCode != http.StatusSeeOther || strings.Contains(done, "the-") {
 		t.Fatalf("%d to %q", a.StatusCode, done)
 	}
 	for range 2 {
