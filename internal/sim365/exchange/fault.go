@@ -9,7 +9,14 @@ import (
 // garbage is no line of any mail protocol.
 const garbage = "\x16\x03\x01\x00\x05\xff\xfe<html><body>502 Bad Gateway</body></html>"
 
-// place is where in a dialogue something may go wrong.
+// place is where in a dialogue something may go wrong. The stages are
+//
+//	smtp, hve   greeting ehlo starttls auth mail rcpt data (also BDAT) dot rset noop quit unknown
+//	pop3        greeting capa user auth list (STAT LIST UIDL) fetch (RETR TOP) store (DELE) rset noop quit
+//	imap        greeting auth select (also EXAMINE), else the command in lower case without UID
+//
+// A fault for one mailbox strikes once the client has named it; at auth that is
+// when the credentials have come.
 type place struct{ where, stage, mailbox string }
 
 // step does one step's work and returns its answer, unless a fault is armed for

@@ -21,7 +21,9 @@ type imapBackend struct {
 }
 
 func newIMAPBackend(s *Servers) *imapBackend {
-	b := &imapBackend{gates: gateListener{conns: make(chan net.Conn), closed: make(chan struct{})}}
+	b := &imapBackend{gates: gateListener{
+		conns: make(chan net.Conn), closed: make(chan struct{}), asked: make(chan struct{}),
+	}}
 	b.server = imapserver.New(&imapserver.Options{
 		NewSession: func(c *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
 			gate, ok := c.NetConn().(*imapGate)
@@ -40,8 +42,10 @@ func newIMAPBackend(s *Servers) *imapBackend {
 
 func (b *imapBackend) serve() { _ = b.server.Serve(&b.gates) }
 
+// close waits for serve to have begun: the library may not be closed before.
 func (b *imapBackend) close() {
-	b.gates.once.Do(func() { close(b.gates.closed) })
+	<-b.gates.asked
+	_ = b.gates.Close()
 	_ = b.server.Close()
 }
 
@@ -57,11 +61,14 @@ func (b *imapBackend) take(g *imapGate) {
 // gateListener hands connections to a server that wants to accept them.
 type gateListener struct {
 	conns  chan net.Conn
+	asked  chan struct{} // closed at the first Accept
 	closed chan struct{}
-	once   sync.Once
+
+	ask, end sync.Once
 }
 
 func (l *gateListener) Accept() (net.Conn, error) {
+	l.ask.Do(func() { close(l.asked) })
 	select {
 	case c := <-l.conns:
 		return c, nil
@@ -71,19 +78,22 @@ func (l *gateListener) Accept() (net.Conn, error) {
 }
 
 func (l *gateListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.end.Do(func() { close(l.closed) })
 	return nil
 }
 
 func (l *gateListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// imapSession is one signed-in client. The library calls it from one goroutine.
+// imapSession is one signed-in client. The library calls it from one goroutine,
+// but for Idle, for whose end it does not wait when the connection is lost.
 type imapSession struct {
 	servers  *Servers
 	box      *mailbox
 	folder   *folder // selected
-	tracker  *imapserver.SessionTracker
 	readOnly bool
+
+	idle    sync.Mutex // covers the writes of tracker, and Idle's look at it
+	tracker *imapserver.SessionTracker
 }
 
 var _ interface {
@@ -110,7 +120,14 @@ func (s *imapSession) deselect() {
 	if s.tracker != nil {
 		s.tracker.Close()
 	}
-	s.folder, s.tracker = nil, nil
+	s.folder = nil
+	s.track(nil)
+}
+
+func (s *imapSession) track(t *imapserver.SessionTracker) {
+	s.idle.Lock()
+	defer s.idle.Unlock()
+	s.tracker = t
 }
 
 // Select opens a folder.
@@ -121,7 +138,8 @@ func (s *imapSession) Select(name string, options *imap.SelectOptions) (*imap.Se
 	if !ok {
 		return nil, noFolder(name)
 	}
-	s.folder, s.tracker, s.readOnly = f, f.tracker.NewSession(), options.ReadOnly
+	s.folder, s.readOnly = f, options.ReadOnly
+	s.track(f.tracker.NewSession())
 	data := &imap.SelectData{
 		Flags: systemFlags(), NumMessages: uint32(len(f.messages)), UIDNext: f.next, UIDValidity: f.validity,
 	}
@@ -313,9 +331,12 @@ func (s *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error 
 
 // Idle tells it as it happens.
 func (s *imapSession) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
-	if s.tracker == nil {
+	s.idle.Lock()
+	tracker := s.tracker
+	s.idle.Unlock()
+	if tracker == nil {
 		<-stop
 		return nil
 	}
-	return s.tracker.Idle(w, stop)
+	return tracker.Idle(w, stop)
 }

@@ -54,10 +54,12 @@ func (s *Servers) serveSMTP(svc service) handler {
 	}
 }
 
+// leave gives the session's place free before the client can see the end.
 func (s *smtpSession) leave() {
 	if s.mailbox != "" {
 		s.meter.leave(s.mailbox, s.id)
 	}
+	_ = s.w.conn.Close()
 }
 
 func (s *smtpSession) run(ctx context.Context) error {
