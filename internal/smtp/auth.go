@@ -15,8 +15,9 @@ const maxRounds = 8
 
 // Auth signs in. It refuses to send credentials over a connection without TLS
 // (fault.NeedsAdmin). The initial response goes with the AUTH line, as Microsoft
-// documents it; a server that answers 504 to that gets the two-step form, for
-// which newClient is asked again.
+// documents it; a server that answers 504 to that, or 500 because the line is too
+// long for it (RFC 5321 §4.2.2; Dovecot's limit is below a token's length), gets
+// the two-step form, for which newClient is asked again.
 func (c *Conn) Auth(ctx context.Context, newClient func() sasl.Client) error {
 	if c.secure == nil {
 		return fault.New(fault.NeedsAdmin, "smtp "+StageAUTH, "no credentials are sent to %s without TLS", c.cfg.Server.Address()).
@@ -24,7 +25,7 @@ func (c *Conn) Auth(ctx context.Context, newClient func() sasl.Client) error {
 	}
 	defer c.wire.use(ctx)()
 	err := c.auth(newClient(), true)
-	if r := fault.ReplyOf(err); r != nil && r.Code == "504" && c.Usable() {
+	if r := fault.ReplyOf(err); r != nil && (r.Code == "504" || r.Code == "500") && c.Usable() {
 		err = c.auth(newClient(), false)
 	}
 	return err

@@ -1,8 +1,8 @@
 package smtp
 
 import (
-	"errors"
 	"bytes"
+	"errors"
 	"io"
 )
 

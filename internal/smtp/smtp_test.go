@@ -101,19 +101,24 @@ func TestSeveralMessagesOnOneConnection(t *testing.T) {
 
 func TestAuthFallsBackToTwoSteps(t *testing.T) {
 	t.Parallel()
-	u := serve(t, dialogue(t, "two_steps"))
-	c := dial(t, u.config())
-	err := c.Auth(t.Context(), xoauth2)
-	if !errors.Is(err, fault.NeedsSignIn) {
-		t.Fatalf("got %v", err)
+	for _, name := range []string{"two_steps", "line_too_long"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := serve(t, dialogue(t, name))
+			c := dial(t, u.config())
+			err := c.Auth(t.Context(), xoauth2)
+			if !errors.Is(err, fault.NeedsSignIn) {
+				t.Fatalf("got %v", err)
+			}
+			if r := fault.ReplyOf(err); r.Protocol != "smtp" || r.Stage != smtp.StageAUTH || r.Code != "535" || r.Enhanced != "5.7.3" {
+				t.Errorf("reply %+v", r)
+			}
+			if err := c.Noop(t.Context()); err != nil {
+				t.Errorf("after a refused sign-in: %v", err)
+			}
+			u.asWritten(t)
+		})
 	}
-	if r := fault.ReplyOf(err); r.Protocol != "smtp" || r.Stage != smtp.StageAUTH || r.Code != "535" || r.Enhanced != "5.7.3" {
-		t.Errorf("reply %+v", r)
-	}
-	if err := c.Noop(t.Context()); err != nil {
-		t.Errorf("after a refused sign-in: %v", err)
-	}
-	u.asWritten(t)
 }
 
 func TestAuthCancelsEndlessChallenges(t *testing.T) {
