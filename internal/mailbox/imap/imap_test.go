@@ -75,6 +75,20 @@ func TestRefusedToken(t *testing.T) {
 	}
 }
 
+// Google and Dovecot give their reason in a challenge, and want an empty line.
+func TestRefusedTokenWithAReason(t *testing.T) {
+	t.Parallel()
+	c := dial(t, scripted(t, `S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2] ready
+		C: AUTHENTICATE XOAUTH2 dXNlcj1p
+		S: + eyJzdGF0dXMiOiI0MDEifQ==
+		C-
+		S: TAG NO Authentication failed.`))
+	err := c.Authenticate(t.Context(), sasl.NewXOAUTH2Client(user, secret.New(token)))
+	if !errors.Is(err, fault.NeedsSignIn) || fault.ReplyOf(err).Text != "Authentication failed." {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+}
+
 func TestNoCredentialsInTheClear(t *testing.T) {
 	t.Parallel()
 	c := dial(t, memory(t, mail.Plain, nil))

@@ -119,7 +119,7 @@ func config4(ln net.Listener, mode mail.TLSMode, pool *x509.CertPool) mailbox.Co
 
 // scripted serves one connection from a dialog. "C: " lines are what the client is
 // expected to say, behind its tag; "S: " lines are sent, with "TAG" for that tag.
-// "S- " sends without a line end. At the end the connection is closed.
+// "S- " sends without a line end, "C- " is a line without a tag. At the end the connection is closed.
 func scripted(t *testing.T, dialog string) mailbox.Config {
 	t.Helper()
 	cert, pool := certificate(t)
@@ -158,6 +158,12 @@ func play(t *testing.T, conn net.Conn, dialog string) {
 			tag, rest, _ = strings.Cut(strings.TrimRight(got, "\r\n"), " ")
 			if !strings.HasPrefix(rest, said) {
 				t.Errorf("client said %q, the dialog has %q", rest, said)
+			}
+			continue
+		}
+		if said, ok := strings.CutPrefix(l, "C-"); ok {
+			if got, err := r.ReadString('\n'); err != nil || strings.TrimRight(got, "\r\n") != strings.TrimPrefix(said, " ") {
+				t.Errorf("client said %q (%v), the dialog has %q", got, err, said)
 			}
 			continue
 		}

@@ -7,9 +7,10 @@ import (
 	"sync"
 )
 
-// tap listens for the server's farewell, which go-imap reads and drops:
+// tap stands between go-imap and the connection, for the two things go-imap does
+// not do. It listens for the server's farewell, which go-imap reads and drops:
 // "* BYE Session invalidated - AccessTokenExpired" and the like say why a
-// connection ended. It follows lines and literals (RFC 9051 §4.3), so words inside
+// connection ended. And it answers challenges as the RFC says (see Write). It follows lines and literals (RFC 9051 §4.3), so words inside
 // a message are never taken for the server's, and keeps nothing else.
 type tap struct {
 	net.Conn
@@ -44,6 +45,19 @@ func (t *tap) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	t.follow(p[:n])
 	return n, err
+}
+
+// Write makes go-imap's "=" an empty line: that is how an empty answer to a
+// challenge looks (RFC 9051 §6.2.2); "=" is for the AUTHENTICATE line only, and
+// Dovecot calls it invalid base64. Only such an answer is a write of its own.
+func (t *tap) Write(p []byte) (int, error) {
+	if string(p) != "=\r\n" {
+		return t.Conn.Write(p)
+	}
+	if _, err := t.Conn.Write(p[1:]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func (t *tap) follow(p []byte) {
