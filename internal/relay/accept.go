@@ -23,7 +23,7 @@ type Submission struct {
 	From       mail.Address
 	To         []mail.Address
 	EightBit   bool
-	UTF8       bool
+	UTF8       bool   // SMTPUTF8 was asked for; many programs always do, so the message keeps it only if it needs it
 	RemoteAddr string // host:port or host of who handed it in; "" when that is this machine
 	Via        string // the "with" of the Received header (RFC 3848); "" is ESMTPSA
 }
@@ -50,6 +50,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	}
 	now := r.cfg.Now()
 	m := s.message(now)
+	m.UTF8 = m.UTF8 || s.UTF8 && h.utf8
 	top := r.topHeaders(&m, s, h, now)
 	whole := io.MultiReader(strings.NewReader(top), bytes.NewReader(h.fields), strings.NewReader("\r\n"), bytes.NewReader(h.body), br)
 	if err := r.cfg.Store.PutMessage(ctx, &m, whole); err != nil {
@@ -69,7 +70,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 func (s Submission) message(now time.Time) Message {
 	m := Message{
 		ID: mail.NewID(now), Account: s.Account, Device: s.Device, From: s.From,
-		EightBit: s.EightBit, UTF8: s.UTF8, State: Queued, Accepted: now, NotBefore: now,
+		EightBit: s.EightBit, State: Queued, Accepted: now, NotBefore: now,
 	}
 	seen := make(map[string]bool, len(s.To))
 	for _, to := range s.To {

@@ -110,3 +110,35 @@ func TestAcceptPassesTheStoresRefusal(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// Programs ask for SMTPUTF8 wherever it is offered; a message that could do
+// without must not fail at a server that has not got it.
+func TestAcceptKeepsSMTPUTF8WhereItIsNeeded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		asked bool
+		to    string
+		in    string
+		want  bool
+	}{
+		"asked, all ASCII":        {true, "a", "Subject: s\n\nbody", false},
+		"asked, 8-bit body":       {true, "a", "Subject: s\n\nGrüße", false},
+		"asked, UTF-8 in header":  {true, "a", "Subject: s\nX-Note: Grüße\n\nbody", true},
+		"not asked, UTF-8 header": {false, "a", "Subject: Grüße\n\nbody", false},
+		"UTF-8 in the address":    {false, "größe", "Subject: s\n\nbody", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := newMemory(&history{})
+			s := submission()
+			s.UTF8, s.To[0].Local = c.asked, c.to
+			id, err := acceptor(store).Accept(t.Context(), s, strings.NewReader(c.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := store.messages[id].UTF8; got != c.want {
+				t.Errorf("needs SMTPUTF8: %t, want %t", got, c.want)
+			}
+		})
+	}
+}

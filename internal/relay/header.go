@@ -32,6 +32,7 @@ type header struct {
 	hasID     bool
 	subject   string // decoded, one line, bounded
 	received  int
+	utf8      bool // it has characters beyond ASCII, as they are (RFC 6532)
 }
 
 // scanHeader reads the header block of a message with canonical line ends.
@@ -106,6 +107,7 @@ func (h *header) note(field []byte) {
 	if field == nil {
 		return
 	}
+	h.utf8 = h.utf8 || bytes.ContainsFunc(field, func(r rune) bool { return r >= utf8.RuneSelf })
 	_, value, _ := strings.Cut(string(field), ":")
 	value = strings.TrimSpace(value)
 	switch fieldName(field) {
