@@ -3,13 +3,13 @@ package store
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 	"postern/internal/relay"
 )
 
@@ -60,7 +60,7 @@ func (s *Store) PutMessage(ctx context.Context, m *relay.Message, body io.Reader
 }
 
 func (s *Store) putInline(ctx context.Context, op string, m *relay.Message, body []byte) error {
-	name := rand.Text()
+	name := mail.NewID(time.Now()) // sorts by time, so that rows are appended
 	m.Size = int64(len(body))
 	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		if err := insertMessage(ctx, tx, *m, name, false); err != nil {
@@ -73,7 +73,7 @@ func (s *Store) putInline(ctx context.Context, op string, m *relay.Message, body
 // putLarge stores the body first and the row after it, so that a row never lacks
 // its body.
 func (s *Store) putLarge(ctx context.Context, op string, m *relay.Message, src *source, r io.Reader) (err error) {
-	name := rand.Text()
+	name := mail.NewID(time.Now()) // sorts by time, so that rows are appended
 	m.Size, err = s.bodies.save(ctx, name, r)
 	if err != nil {
 		if src.err != nil {

@@ -4,7 +4,7 @@ package store
 // both databases know $1, ON CONFLICT, RETURNING and partial indexes.
 type dialect struct {
 	lockRow    string // ends a SELECT whose row the same transaction will change
-	skipLocked string // the same, passing over rows that somebody else is changing
+	free       string // the chosen messages that nobody else is changing at this moment
 	lockClaims string // statement that makes claims of all processes wait for each other; "" when they do anyway
 	skipList   string // the elements of the JSON array $4
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
@@ -12,6 +12,7 @@ type dialect struct {
 
 func sqliteDialect() dialect {
 	return dialect{
+		free:     `SELECT id FROM chosen`, // there is one writer at a time
 		skipList: `SELECT value FROM json_each($4)`,
 		perLane: `CROSS JOIN messages m ON m.id IN (
 			SELECT q.id FROM messages q
@@ -29,7 +30,7 @@ const (
 func postgresDialect() dialect {
 	return dialect{
 		lockRow:    ` FOR UPDATE`,
-		skipLocked: ` FOR UPDATE SKIP LOCKED`,
+		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,
 		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
 		skipList:   `SELECT jsonb_array_elements_text($4::jsonb)`,
 		perLane: `CROSS JOIN LATERAL (
@@ -39,8 +40,8 @@ func postgresDialect() dialect {
 	}
 }
 
-// claim leases due messages: $1 holder is bound by the UPDATE, so the parameters are
-// $1 holder, $2 now, $3 per account, $4 accounts to skip, $5 limit, $6 until.
+// claim leases due messages. Its parameters are $1 holder, $2 now, $3 per account,
+// $4 accounts to skip, $5 limit, $6 until.
 //
 // The lanes are found by hopping from one account to the next along the index
 // messages_lane, so a long queue of one account costs no more than a short one.
@@ -61,10 +62,7 @@ func (d dialect) claim() string {
 		WHERE l.busy < $3
 	), chosen AS (
 		SELECT id FROM ranked WHERE place <= $3 ORDER BY not_before, id LIMIT $5
-	), free AS (
-		SELECT f.id FROM messages f WHERE f.id IN (SELECT id FROM chosen) AND f.state = 'queued'` + d.skipLocked + `
-	)
-	UPDATE messages SET state = 'delivering', holder = $1, lease_until = $6
-	WHERE id IN (SELECT id FROM free) AND state = 'queued'
+	), free AS (` + d.free + `)
+	UPDATE messages SET state = 'delivering', holder = $1, lease_until = $6 WHERE id IN (SELECT id FROM free)
 	RETURNING ` + messageColumns
 }

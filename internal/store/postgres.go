@@ -101,12 +101,21 @@ func (t transactions) try(ctx context.Context, c change) error {
 		_ = tx.Rollback() // a broken connection has rolled back already
 		return err
 	}
-	err = tx.Commit()
-	var refused *pgconn.PgError
-	if err != nil && !errors.As(err, &refused) {
+	if err = tx.Commit(); err != nil && !refused(err) {
 		return ambiguous(classify("commit", err))
 	}
 	return err
+}
+
+// refused reports a commit that PostgreSQL itself turned down. When the connection
+// or the server went away instead, the commit may have been made.
+func refused(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return false
+	}
+	class := e.Code[:min(2, len(e.Code))]
+	return class != "08" && class != "57" && class != "58" && class != "XX"
 }
 
 // lostRace reports a serialization failure or a deadlock: nothing was done, and the

@@ -67,10 +67,11 @@ func openSQLite(ctx context.Context, dir, path string, opts Options) (*Store, er
 	}
 	reads.SetMaxOpenConns(readers)
 	reads.SetMaxIdleConns(readers)
-	w, err := startWriter(ctx, db, path+"-wal", opts)
+	w, err := newWriter(ctx, db, path+"-wal", opts)
 	if err != nil {
 		return nil, errors.Join(classify(op, err), reads.Close(), db.Close())
 	}
+	go w.loop()
 	s := &Store{dialect: sqliteDialect(), db: reads, writes: w, log: opts.Log, bodies: files{dir: filepath.Join(dir, bodiesDir), db: reads}}
 	if err := s.bodies.sweep(ctx, time.Now().Add(-orphanAge)); err != nil {
 		return nil, errors.Join(err, s.Close())

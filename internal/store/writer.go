@@ -51,17 +51,16 @@ type pending struct {
 	err    error
 }
 
-func startWriter(ctx context.Context, db *sql.DB, wal string, opts Options) (*writer, error) {
+// newWriter takes a connection for itself. Somebody has to start its loop.
+func newWriter(ctx context.Context, db *sql.DB, wal string, opts Options) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{
+	return &writer{
 		db: db, conn: &preparing{conn: conn, stmts: map[string]*sql.Stmt{}}, wal: wal, busy: opts.BusyTimeout, log: opts.Log,
 		queue: make(chan *pending), quit: make(chan struct{}), ended: make(chan struct{}), limit: walLimit,
-	}
-	go w.loop()
-	return w, nil
+	}, nil
 }
 
 // do hands c to the writer and waits until it is committed or has failed. Once the

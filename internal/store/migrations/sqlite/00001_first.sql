@@ -159,4 +159,4 @@ CREATE TABLE chunks (
     stored BIGINT NOT NULL,
     data   BLOB NOT NULL,
     PRIMARY KEY (body, part)
-) WITHOUT ROWID;
+);
