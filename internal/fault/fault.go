@@ -61,8 +61,12 @@ type Reply struct {
 
 // String is the reply as it stood on the wire, as near as one line allows.
 func (r Reply) String() string {
+	enhanced := r.Enhanced
+	if strings.Contains(r.Text, enhanced) { // Entra's texts begin with their own number
+		enhanced = ""
+	}
 	parts := make([]string, 0, 3)
-	for _, p := range []string{r.Code, r.Enhanced, r.Text} {
+	for _, p := range []string{r.Code, enhanced, r.Text} {
 		if p != "" {
 			parts = append(parts, p)
 		}

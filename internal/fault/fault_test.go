@@ -52,6 +52,14 @@ func TestHintAndReplyAreFoundDeep(t *testing.T) {
 	}
 }
 
+func TestReplyNamesANumberOnce(t *testing.T) {
+	t.Parallel()
+	r := fault.Reply{Protocol: "oauth", Code: "access_denied", Enhanced: "65004", Text: "AADSTS65004: User declined to consent."}
+	if got := r.String(); got != "access_denied AADSTS65004: User declined to consent." {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
