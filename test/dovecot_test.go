@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 type dovecot struct {
 	IMAPS, POP3S, Submission string // host:port
 	mail                     string // maildirs, one per user
+	log                      string
 }
 
 const dovecotConf = `
@@ -31,6 +33,7 @@ ssl_key = <DIR/key.pem
 disable_plaintext_auth = yes
 auth_mechanisms = xoauth2 oauthbearer
 auth_verbose = yes
+auth_failure_delay = 0
 mail_location = maildir:DIR/mail/%u
 mail_access_groups = nogroup
 first_valid_uid = 1
@@ -45,6 +48,12 @@ passdb {
 userdb {
   driver = static
   args = uid=nobody gid=nogroup home=DIR/mail/%u
+}
+# No growing delays for an address that often fails: all tests come from one.
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
 }
 service imap-login {
   inet_listener imap {
@@ -80,7 +89,7 @@ func startDovecot(t *testing.T, certPEM, keyPEM, caPEM []byte, introspect, sink 
 		skipOrFail(t, "Dovecot's own users need root")
 	}
 	dir := rootDir(t)
-	d := &dovecot{IMAPS: freeAddress(t), POP3S: freeAddress(t), Submission: freeAddress(t), mail: filepath.Join(dir, "mail")}
+	d := &dovecot{IMAPS: freeAddress(t), POP3S: freeAddress(t), Submission: freeAddress(t), mail: filepath.Join(dir, "mail"), log: filepath.Join(dir, "log")}
 	mkdirFor(t, d.mail, "nobody")
 	writeFile(t, filepath.Join(dir, "cert.pem"), certPEM)
 	writeFile(t, filepath.Join(dir, "key.pem"), keyPEM)
@@ -99,7 +108,7 @@ force_introspection = yes
 	background(t, dir, exec.Command("dovecot", "-F", "-c", path))
 	t.Cleanup(func() {
 		if t.Failed() {
-			logTail(t, filepath.Join(dir, "log"))
+			logTail(t, d.log)
 		}
 	})
 	for _, a := range []string{d.IMAPS, d.POP3S, d.Submission} {
@@ -169,4 +178,52 @@ func TestRealServersStart(t *testing.T) {
 		}
 		_ = c.Close()
 	}
+}
+
+// makeFolder adds a folder beside INBOX.
+func (d *dovecot) makeFolder(t *testing.T, user, name string) {
+	t.Helper()
+	for _, sub := range []string{"", "tmp", "cur", "new"} {
+		mkdirFor(t, filepath.Join(d.mail, user, "."+name, sub), "nobody")
+	}
+}
+
+// count says how many messages lie in a folder: "" is INBOX, ".Name" another.
+func (d *dovecot) count(t *testing.T, user, folder string) int {
+	t.Helper()
+	return d.flagged(t, user, folder, "")
+}
+
+// flagged counts a folder's messages that have all of the maildir flags.
+func (d *dovecot) flagged(t *testing.T, user, folder, flags string) int {
+	t.Helper()
+	n := 0
+	for _, sub := range []string{"new", "cur"} {
+		files, err := os.ReadDir(filepath.Join(d.mail, user, folder, sub))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			_, has, _ := strings.Cut(f.Name(), ":2,")
+			if strings.Trim(flags, has) == "" {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// bodies lists how many messages each finished IMAP session has downloaded, by
+// Dovecot's own account.
+func (d *dovecot) bodies(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, m := range regexp.MustCompile(`body_count=(\d+)`).FindAllSubmatch(b, -1) {
+		all = append(all, string(m[1]))
+	}
+	return all
 }

@@ -240,8 +240,10 @@ func (g *gate) doorTLS() *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}
 }
 
-// login opens a session at the door as a device.
-func (g *gate) login(conf *tls.Config) (*smtp.Client, error) {
+// login opens a session at the door as the scanner.
+func (g *gate) login(conf *tls.Config) (*smtp.Client, error) { return g.loginAs("scanner", conf) }
+
+func (g *gate) loginAs(device string, conf *tls.Config) (*smtp.Client, error) {
 	conn, err := net.DialTimeout("tcp", g.smtp, 2*time.Second)
 	if err != nil {
 		return nil, err
@@ -256,7 +258,7 @@ func (g *gate) login(conf *tls.Config) (*smtp.Client, error) {
 		_ = c.Close()
 		return nil, err
 	}
-	if err := c.Auth(smtp.PlainAuth("", "scanner", devicePassword, "localhost")); err != nil {
+	if err := c.Auth(smtp.PlainAuth("", device, devicePassword, "localhost")); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
