@@ -26,8 +26,9 @@ type bodies interface {
 	save(ctx context.Context, name string, r io.Reader) (int64, error)
 	// inFile is what the message's row says about bodies that save stored.
 	inFile() bool
-	// open returns a body that save stored.
-	open(ctx context.Context, name string) (io.ReadCloser, error)
+	// whole fails unless all of a body is there. The transaction that adds the row
+	// asks: a body that took longer than orphanAge to arrive may have been swept.
+	whole(ctx context.Context, tx querier, name string, size int64) error
 	// remove deletes a body; it is no error if there is none.
 	remove(ctx context.Context, name string) error
 	// sweep deletes bodies that were stored before a time and that no message has.
@@ -82,7 +83,7 @@ func (s *Store) putLarge(ctx context.Context, op string, m *relay.Message, src *
 		return err
 	}
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
-		if err := s.stillThere(ctx, tx, name, m.Size); err != nil {
+		if err := s.bodies.whole(ctx, tx, name, m.Size); err != nil {
 			return err
 		}
 		return insertMessage(ctx, tx, *m, name, s.bodies.inFile())
@@ -93,17 +94,9 @@ func (s *Store) putLarge(ctx context.Context, op string, m *relay.Message, src *
 	return err
 }
 
-// stillThere makes sure that no other process has swept the chunks of a body that
-// took longer than orphanAge to arrive.
-func (s *Store) stillThere(ctx context.Context, tx querier, name string, size int64) error {
-	if s.bodies.inFile() {
-		return nil // a file is renamed, so checked, within the same second
-	}
-	have, err := column[int64](ctx, tx, "queue message", `SELECT COALESCE(sum(octet_length(data)), 0) FROM chunks WHERE body = $1`, name)
-	if err == nil && have != size {
-		err = fault.New(fault.Temporary, "queue message", "its body took too long to arrive")
-	}
-	return err
+// errSwept is what whole says.
+func errSwept() error {
+	return fault.New(fault.Temporary, "queue message", "its body took too long to arrive")
 }
 
 // source remembers that reading failed: io.Copy does not tell a failing reader from
@@ -138,8 +131,9 @@ func (s *Store) Body(ctx context.Context, id string) (io.ReadCloser, error) {
 		return nil, err
 	case at.name == "":
 		return nil, fault.New(fault.NotFound, "read body", "the body of message %s was dropped when it was delivered", id)
-	case at.inFile:
-		return s.bodies.open(ctx, at.name)
+	}
+	if f, here := s.bodies.(files); here && at.inFile {
+		return f.open(at.name)
 	}
 	return openChunks(ctx, s.db, at.name, at.size)
 }

@@ -48,12 +48,12 @@ func (b rows) save(ctx context.Context, name string, r io.Reader) (size int64, e
 	}
 }
 
-func (b rows) open(ctx context.Context, name string) (io.ReadCloser, error) {
-	size, err := column[int64](ctx, b.db, "read body", `SELECT COALESCE(sum(octet_length(data)), 0) FROM chunks WHERE body = $1`, name)
-	if err != nil {
-		return nil, err
+func (rows) whole(ctx context.Context, tx querier, name string, size int64) error {
+	have, err := column[int64](ctx, tx, "queue message", `SELECT COALESCE(sum(octet_length(data)), 0) FROM chunks WHERE body = $1`, name)
+	if err == nil && have != size {
+		err = errSwept()
 	}
-	return openChunks(ctx, b.db, name, size)
+	return err
 }
 
 func (b rows) remove(ctx context.Context, name string) error {

@@ -70,7 +70,15 @@ func (a whileAlive) Read(p []byte) (int, error) {
 	return a.r.Read(p)
 }
 
-func (f files) open(_ context.Context, name string) (io.ReadCloser, error) {
+func (f files) whole(_ context.Context, _ querier, name string, size int64) error {
+	info, err := os.Stat(filepath.Join(f.dir, name))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() != size {
+		return errSwept()
+	}
+	return classify("queue message", err)
+}
+
+func (f files) open(name string) (io.ReadCloser, error) {
 	file, err := os.Open(filepath.Join(f.dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, explain(fault.Permanent, "read body", "the file of the body is gone", hintRestore, err)

@@ -33,7 +33,7 @@ var (
 type Options struct {
 	Log         *slog.Logger  // nil: silent
 	BusyTimeout time.Duration // SQLite: how long to wait for another process's write; 0: 10 s
-	MaxConns    int           // PostgreSQL: connections of this process; 0: 16
+	MaxConns    int           // PostgreSQL: connections of this process, at least 2; 0: 16
 }
 
 func (o Options) withDefaults() Options {
@@ -46,6 +46,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxConns <= 0 {
 		o.MaxConns = 16
 	}
+	o.MaxConns = max(o.MaxConns, 2) // a start needs two: one holds the lock
 	return o
 }
 
