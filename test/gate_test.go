@@ -50,23 +50,30 @@ func newGate(t testing.TB) *gate {
 	g.sim = sim
 	g.contoso = sim.Contoso(g.url() + "/register_microsoft_graph_api/")
 	g.visitor = visitor.New(sim.CAPEM())
-	if g.log, err = os.OpenFile(filepath.Join(g.dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if g.cmd != nil {
-			g.kill()
-		}
-		if t.Failed() {
-			logTail(t, g.log.Name())
-		}
-		_ = g.log.Close()
-	})
+	g.openLog()
 	g.env = append(os.Environ(),
 		"POSTERN_DATA_DIR="+g.dataDir(), "POSTERN_WEB_LISTEN="+g.web, "POSTERN_SMTP_LISTEN="+g.smtp, "POSTERN_PUBLIC_URL="+g.url(),
 		"POSTERN_HOSTNAME=localhost", "POSTERN_LOG_LEVEL=debug", "POSTERN_LOG_FORMAT=json",
 		"CONTOSO_SECRET="+g.contoso.App.Secret, "DEVICE_PASSWORD="+devicePassword)
 	return g
+}
+
+// openLog makes the file that takes what the process says, and the end of both.
+func (g *gate) openLog() {
+	g.t.Helper()
+	var err error
+	if g.log, err = os.OpenFile(filepath.Join(g.dir, "serve.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		if g.cmd != nil {
+			g.kill()
+		}
+		if g.t.Failed() {
+			logTail(g.t, g.log.Name())
+		}
+		_ = g.log.Close()
+	})
 }
 
 func (g *gate) url() string     { return "http://localhost:" + port(g.web) }
