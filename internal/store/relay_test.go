@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,11 @@ func TestListMessages(t *testing.T) {
 		claimed[0].State, claimed[1].State = relay.Delivered, relay.Failed
 		ok(t, s.FinishMessage(ctx, "me", claimed[0]))
 		ok(t, s.FinishMessage(ctx, "me", claimed[1]))
+		delivered, err := s.Messages(ctx, relay.Filter{State: relay.Delivered})
+		ok(t, err)
+		if have := ids(delivered); !slices.Equal(have, []string{claimed[0].ID}) {
+			t.Errorf("delivered: %v", have)
+		}
 		got(t, map[relay.State]int{relay.Queued: 101, relay.Delivering: 1, relay.Delivered: 1, relay.Failed: 1})(s.Counts(ctx))
 	})
 }
