@@ -108,7 +108,9 @@ func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 		s.stop(serving, server, tracked, cut)
 	case <-ctx.Done():
 		s.stop(serving, server, tracked, cut)
-		_ = <-served // it ends because the listener is closed, and that is no error
+		if end := <-served; end != nil { // it ends because the listener is closed
+			s.cfg.Log.Debug("smtp door closed", "error", end)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("serve smtp: %w", err)

@@ -78,7 +78,7 @@ func (s *server) browser(w http.ResponseWriter, r *http.Request) string {
 	if v := cookieOf(r); len(v) >= 26 && len(v) <= 64 {
 		return v
 	}
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // Secure follows the public URL
 		Name: cookie, Value: rand.Text(), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		Secure: strings.HasPrefix(s.PublicURL, "https://"), MaxAge: int((24 * time.Hour).Seconds()),
 	}

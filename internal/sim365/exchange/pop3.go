@@ -35,7 +35,7 @@ type popMessage struct {
 func (s *Servers) servePOP3(ctx context.Context, c net.Conn) {
 	session := &popSession{Servers: s, w: newWire(c)}
 	s.world.Bump("pop3_session")
-	if err := session.run(ctx); err != nil && !errors.Is(err, errHangUp) {
+	if err := session.run(ctx); !errors.Is(err, errHangUp) {
 		s.cfg.Log.DebugContext(ctx, "session ended", "service", "pop3", "err", err)
 	}
 }

@@ -48,7 +48,7 @@ func (s *Servers) serveSMTP(svc service) handler {
 		}
 		s.world.Bump(svc.name + "_session")
 		defer session.leave()
-		if err := session.run(ctx); err != nil && !errors.Is(err, errHangUp) {
+		if err := session.run(ctx); !errors.Is(err, errHangUp) {
 			s.cfg.Log.DebugContext(ctx, "session ended", "service", svc.name, "session", session.id, "err", err)
 		}
 	}

@@ -68,13 +68,13 @@ func (s *smtpSession) converse(dialogue gosasl.Server, initial string, oneLine b
 	var response []byte
 	if oneLine {
 		if response, err = decodeInitial(initial); err != nil {
-			return true, nil // refused in the answer
+			return true, nil //nolint:nilerr // refused in the answer
 		}
 	}
 	for {
 		challenge, done, err := dialogue.Next(response)
 		if err != nil || done {
-			return err != nil, nil
+			return err != nil, nil //nolint:nilerr // likewise
 		}
 		if err := s.w.say(smtpContinue + base64.StdEncoding.EncodeToString(challenge)); err != nil {
 			return false, err
@@ -84,7 +84,7 @@ func (s *smtpSession) converse(dialogue gosasl.Server, initial string, oneLine b
 			return false, err
 		}
 		if response, err = base64.StdEncoding.DecodeString(line); err != nil {
-			return true, nil
+			return true, nil //nolint:nilerr // likewise
 		}
 	}
 }
