@@ -1,0 +1,233 @@
+package test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"net/smtp"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/sim365"
+	"postern/internal/sim365/visitor"
+	"postern/internal/sim365/world"
+)
+
+// TestNoSecretIsWritten does everything once at debug level, good and bad, and
+// then looks into everything the run wrote: logs, database, temporary files,
+// pages, what commands printed.
+func TestNoSecretIsWritten(t *testing.T) {
+	t.Parallel()
+	g := newGate(t)
+	tmp := filepath.Join(g.dir, "tmp")
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	g.env = append(g.env, "TMPDIR="+tmp)
+	printed := &strings.Builder{}
+	say := func(args ...string) {
+		out, errOut, _ := g.try("", args...)
+		printed.WriteString(out + errOut)
+	}
+
+	g.setUp("tasks:\n  - {name: invoices, account: invoices, directory: " + g.inbox() + ", after: read, start: all}\n")
+	refuseSignIn(t, g)
+	sendOne(t, g, "no secrets")
+	wrongPassword(t, g)
+	if err := g.sim.Deliver("invoices@contoso.com", mailWith("x", "<s1@x.example>", map[string]string{"a.txt": "a"})); err != nil {
+		t.Fatal(err)
+	}
+	say("fetch", "run", "invoices")
+	say("check", "scan")
+	say("check", "noauth")
+	for _, kind := range []world.Fault{
+		{Where: "token", Kind: world.FaultStatus, Code: "503", Times: 1}, {Where: "token", Kind: world.FaultGarbage, Times: 1},
+		{Where: "token", Kind: world.FaultReply, Code: "700082", Times: 1}, {Where: "smtp", Stage: "auth", Kind: world.FaultGarbage, Times: 1},
+		{Where: "imap", Stage: "auth", Kind: world.FaultDrop, Times: 1},
+	} {
+		g.sim.World.Arm(kind)
+		say("check", "scan")
+	}
+	for _, args := range [][]string{{"export"}, {"queue", "list", "--json"}, {"accounts", "list"}, {"devices", "list", "--json"}, {"fetch", "ledger", "invoices"}} {
+		say(args...)
+	}
+	pages := g.pages(t)
+	g.stop()
+
+	for _, p := range append(g.visitor.Pages, pages...) {
+		if strings.HasPrefix(p.URL.String(), g.url()) {
+			printed.WriteString(p.HTML)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "printed"), []byte(printed.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secrets := append(g.sim.World.Secrets(), devicePassword, "wrong-Pa55word", sim365.Password, g.contoso.App.Secret)
+	if len(secrets) < 15 {
+		t.Fatalf("only %d secrets are known: the run did not do what it should", len(secrets))
+	}
+	files := 0
+	for found := range search(t, g.dir, secrets, &files) {
+		t.Error(found)
+	}
+	if files < 8 {
+		t.Errorf("only %d files were searched", files)
+	}
+	t.Logf("%d secrets looked for, in every form, in %d files", len(secrets), files)
+}
+
+func TestTheSearchFindsEveryForm(t *testing.T) {
+	t.Parallel()
+	const s = "S3cret~value/with+signs="
+	for name, text := range map[string]string{
+		"plain": s, "percent": url.QueryEscape(s), "hex": hex.EncodeToString([]byte(s)),
+		"base64": base64.StdEncoding.EncodeToString([]byte(s)), "base64 url": base64.RawURLEncoding.EncodeToString([]byte(s)),
+		"inside, 1": base64.StdEncoding.EncodeToString([]byte("u" + s + "\x01\x01")),
+		"inside, 2": base64.StdEncoding.EncodeToString([]byte("us" + s + "\x01\x01")),
+		"inside, 3": base64.URLEncoding.EncodeToString([]byte("user" + s)),
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "f"), []byte("before "+text+" after"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n, files := 0, 0
+		for range search(t, dir, []string{s}, &files) {
+			n++
+		}
+		if n != 1 {
+			t.Errorf("%s: found %d times", name, n)
+		}
+	}
+}
+
+// search yields one line for each file that holds a secret in any form.
+func search(t *testing.T, dir string, secrets []string, files *int) func(func(string) bool) {
+	t.Helper()
+	forms := map[string][][]byte{}
+	for _, s := range secrets {
+		if len(s) >= 8 {
+			forms[s] = formsOf(s)
+		}
+	}
+	return func(yield func(string) bool) {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !d.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			*files++
+			for s, all := range forms {
+				for _, f := range all {
+					if i := bytes.Index(b, f); i >= 0 {
+						if !yield(filepath.Base(path) + " holds a secret of " + s[:3] + "…: " + string(bytes.ToValidUTF8(b[max(0, i-80):i], []byte("?")))) {
+							return fs.SkipAll
+						}
+						break
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// formsOf is how a secret could stand in a file: plain, percent-encoded, hex, and
+// base64 in either alphabet at each of the three alignments.
+func formsOf(s string) [][]byte {
+	out := [][]byte{[]byte(s), []byte(url.QueryEscape(s)), []byte(hex.EncodeToString([]byte(s)))}
+	for shift := range 3 {
+		// Leave out the first and last few characters, which depend on what stands around.
+		padded := append(make([]byte, shift), s...)
+		whole := base64.StdEncoding.EncodeToString(padded)
+		from, to := (shift*8+5)/6, len(padded)*8/6
+		std := whole[from:to]
+		out = append(out, []byte(std), []byte(strings.NewReplacer("+", "-", "/", "_").Replace(std)))
+	}
+	return out
+}
+
+// refuseSignIn begins a sign-in and cancels it at the consent page, then tries
+// with a wrong password.
+func refuseSignIn(t *testing.T, g *gate) {
+	t.Helper()
+	out := g.postern("signin", "scan", "--no-wait")
+	link, _, _ := strings.Cut(out[strings.Index(out, g.url()):], "\n")
+	v := visitor.New(g.sim.CAPEM())
+	p, err := v.SignIn(t.Context(), strings.TrimSpace(link), "scan@contoso.com", "not-the-Pa55word")
+	_ = err // the pages ask again and again; that is the point
+	g.visitor.Pages = append(g.visitor.Pages, v.Pages...)
+	if p.Title == "Signed in · Postern" {
+		t.Error("a wrong password signed in")
+	}
+}
+
+// pages looks at the pages behind the password.
+func (g *gate) pages(t *testing.T) []visitor.Page {
+	t.Helper()
+	out := g.postern("admin", "password")
+	_, password, _ := strings.Cut(out, "password:")
+	var pages []visitor.Page
+	for _, path := range []string{"/", "/metrics"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("admin", strings.TrimSpace(password))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		_, _ = b.ReadFrom(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+		pages = append(pages, visitor.Page{URL: req.URL, HTML: b.String()})
+	}
+	return pages
+}
+
+// sendOne submits a message and waits until Microsoft has it.
+func sendOne(t *testing.T, g *gate, subject string) {
+	t.Helper()
+	before := sentWith(g, subject)
+	c, err := g.login(g.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	id := "<" + strings.ReplaceAll(subject, " ", "-") + time.Now().Format("150405.000") + "@test.example>"
+	if err := submit(c, "scan@contoso.com", "someone@elsewhere.example", simpleMail("scan@contoso.com", "someone@elsewhere.example", subject, id)); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the message in Sent Items", func() bool { return sentWith(g, subject) > before })
+}
+
+// wrongPassword knocks at the door with a password that is not the device's.
+func wrongPassword(t *testing.T, g *gate) {
+	t.Helper()
+	c, err := smtp.Dial(g.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.StartTLS(g.doorTLS()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Auth(smtp.PlainAuth("", "scanner", "wrong-Pa55word", "127.0.0.1")); err == nil {
+		t.Error("a wrong password was let in")
+	}
+}
