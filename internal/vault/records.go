@@ -91,7 +91,22 @@ func (v *Vault) PutApp(ctx context.Context, a App, clear *secret.Text) error {
 			return err
 		}
 	}
-	return v.store.PutApp(ctx, a)
+	if err := v.store.PutApp(ctx, a); err != nil {
+		return err
+	}
+	return v.probeNow(ctx, a.Name)
+}
+
+// probeNow lets accounts that wait for an administrator be tried at once: what
+// was wrong with their app may just have been mended.
+func (v *Vault) probeNow(ctx context.Context, app string) error {
+	all, err := v.store.Accounts(ctx)
+	for _, a := range all {
+		if err == nil && a.App == app && a.State == NeedsAdmin {
+			_, err = v.store.SetState(ctx, a.Name, a.State, a.Reason, a.Since, v.now())
+		}
+	}
+	return err
 }
 
 // SecretIs reports whether clear is the secret of a.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/secret"
 	"postern/internal/sim365/world"
 	"postern/internal/vault"
 )
@@ -253,7 +254,16 @@ func TestRefusalsPauseOnlyTheirAccount(t *testing.T) {
 		t.Errorf("probe at %v", a.ProbeAt)
 	}
 	s.wantNoSecret("an error", err.Error())
+
+	// A new secret may be what was missing: the next try need not wait.
 	s.world.UpdateApp(s.app.ClientID, func(a *world.App) { a.SecretExpired = false })
+	reg, err := s.vault.App(t.Context(), "contoso")
+	s.must(err)
+	renewed := secret.New(s.app.Secret)
+	s.must(s.vault.PutApp(t.Context(), reg, &renewed))
+	if a := s.wantState(vault.NeedsAdmin); a.ProbeAt.After(s.clock()) {
+		t.Errorf("probe at %v although the secret is new", a.ProbeAt)
+	}
 	s.token(vault.Send, false)
 	if a := s.wantState(vault.Active); a.Reason != "" {
 		t.Errorf("reason stays %q", a.Reason)
