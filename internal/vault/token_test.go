@@ -257,7 +257,7 @@ func TestRefusalsPauseOnlyTheirAccount(t *testing.T) {
 
 	// A new secret may be what was missing: the next try need not wait.
 	s.world.UpdateApp(s.app.ClientID, func(a *world.App) { a.SecretExpired = false })
-	reg, err := s.vault.App(t.Context(), "contoso")
+	reg, err := s.vault.App(t.Context(), "m365")
 	s.must(err)
 	renewed := secret.New(s.app.Secret)
 	s.must(s.vault.PutApp(t.Context(), reg, &renewed))
