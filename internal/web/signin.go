@@ -206,13 +206,15 @@ func headline(err error) (status int, title string) {
 	}
 }
 
-// sentence makes one of a message: a capital, a full stop.
+// sentence makes one of a message: a capital, a full stop. An address keeps its case.
 func sentence(s string) string {
 	if s == "" {
 		return ""
 	}
-	first, size := utf8.DecodeRuneInString(s)
-	s = string(unicode.ToUpper(first)) + s[size:]
+	if word, _, _ := strings.Cut(s, " "); !strings.Contains(word, "@") {
+		first, size := utf8.DecodeRuneInString(s)
+		s = string(unicode.ToUpper(first)) + s[size:]
+	}
 	if strings.ContainsAny(s[len(s)-1:], ".?!") {
 		return s
 	}

@@ -260,7 +260,7 @@ func TestEachFailureHasItsPage(t *testing.T) {
 		says   []string
 	}{
 		"declined":      {words(fault.Denied), 403, []string{"Permission was not given", "access_denied AADSTS65004: <i>User declined</i>", "Ask an administrator."}},
-		"wrong account": {said(fault.Denied, `eve@contoso.com signed in, but account "scan" is the mailbox scan@contoso.com`), 403, []string{"Eve@contoso.com signed in", "Begin again."}},
+		"wrong account": {said(fault.Denied, `eve@contoso.com signed in, but account "scan" is the mailbox scan@contoso.com`), 403, []string{"eve@contoso.com signed in", "Begin again."}},
 		"expired":       {said(fault.NotFound, "this sign-in took longer than 10 minutes"), 404, []string{"took longer than 10 minutes"}},
 		"replayed":      {said(fault.NotFound, "this sign-in is not known, or was finished already"), 404, []string{"finished already"}},
 		"bad secret":    {words(fault.NeedsAdmin), 403, []string{"administrator must change"}},
