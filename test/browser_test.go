@@ -1,0 +1,394 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/chromedp"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"postern/internal/sim365"
+)
+
+// chromium starts a headless browser that reaches this machine only.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	need(t, "chromium")
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.CombinedOutput(&said), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("ignore-certificate-errors", true), // the simulator's authority is nobody's
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE localhost"),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))...)
+	t.Cleanup(stop)
+	ctx, stop = chromedp.NewContext(ctx)
+	t.Cleanup(stop)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("chromium does not start: %v\n%s", err, said.Bytes())
+	}
+	return ctx
+}
+
+// browser is one visitor's profile: cookies and logins of its own.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu     sync.Mutex
+	errors []string // what the browser complained of in its console
+}
+
+func newBrowser(t *testing.T, chromium context.Context) *browser {
+	t.Helper()
+	ctx, leave := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
+	t.Cleanup(leave)
+	b := &browser{t: t, ctx: ctx}
+	err := chromedp.Listen(ctx, func(ev any) {
+		if e, ok := ev.(*log.EventEntryAdded); ok && e.Entry.Level == log.EntryLevelError {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.errors = append(b.errors, e.Entry.Text+" "+e.Entry.URL)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.do(chromedp.EmulateViewport(1440, 900))
+	return b
+}
+
+// result runs an action; when a page does not come, it shows what is there instead.
+func result[T any](b *browser, a chromedp.Action[T]) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	defer cancel()
+	v, err := chromedp.Run(ctx, a)
+	if err != nil {
+		ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+		defer cancel()
+		at, _ := chromedp.Run(ctx, chromedp.Location())
+		text, _ := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
+		b.t.Fatalf("%v; the browser is at %s:\n%s", err, at, text)
+	}
+	return v
+}
+
+func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	result(b, chromedp.Steps(steps...))
+}
+
+func (b *browser) open(address string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(address))
+}
+
+func (b *browser) press(selector chromedp.CSS) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(selector), chromedp.Click(selector))
+}
+
+func (b *browser) fill(selector chromedp.CSS, text string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(selector), chromedp.SendKeys(selector, text))
+}
+
+// text is what the page says now.
+func (b *browser) text() string {
+	b.t.Helper()
+	return result(b, chromedp.Text(chromedp.CSS("body")))
+}
+
+// sees waits for a heading and returns the page's text.
+func (b *browser) sees(heading string) string {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.Search(fmt.Sprintf(`//h1[normalize-space()=%q]`, heading))))
+	return b.text()
+}
+
+// says wants words on the page.
+func (b *browser) says(heading string, words ...string) {
+	b.t.Helper()
+	text := b.sees(heading)
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			b.t.Errorf("the page %q does not say %q:\n%s", heading, w, text)
+		}
+	}
+}
+
+// identify gives the password to Microsoft, which knows the name from Postern.
+func (b *browser) identify() {
+	b.t.Helper()
+	b.sees("Enter password")
+	b.fill("#i0118", sim365.Password)
+	b.press("#idSIButton9")
+}
+
+// identifyAs goes back from the password and gives another name.
+func (b *browser) identifyAs(user string) {
+	b.t.Helper()
+	b.sees("Enter password")
+	b.press("#idBtn_Back")
+	b.sees("Sign in")
+	b.look("microsoft-name")
+	b.fill("#i0116", user)
+	b.press("#idSIButton9")
+	b.identify()
+}
+
+// look wants the page to fit a telephone and a desk, in the light and in the dark,
+// and keeps a picture of each where POSTERN_SCREENSHOTS says.
+func (b *browser) look(name string) {
+	b.t.Helper()
+	dir := os.Getenv("POSTERN_SCREENSHOTS")
+	for _, width := range []int64{390, 1440} {
+		for _, scheme := range []string{"light", "dark"} {
+			b.do(chromedp.EmulateViewport(width, 900), prefers(scheme))
+			if over := result(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - window.innerWidth`)); over > 0 {
+				b.t.Errorf("%s is %d pixels too wide for %d", name, over, width)
+			}
+			if dir == "" {
+				continue
+			}
+			picture := result(b, chromedp.FullScreenshot(100))
+			writeFile(b.t, filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)), picture)
+		}
+	}
+}
+
+// prefers sets what the visitor's system is set to: light or dark.
+func prefers(scheme string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	})
+}
+
+// content wants the browser to have had nothing to complain of, but for the
+// statuses that the pages of a refusal come with.
+func (b *browser) content() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.errors {
+		if !strings.Contains(e, "the server responded with a status of 4") || strings.Contains(e, "favicon") {
+			b.t.Errorf("the browser complained: %s", e)
+		}
+	}
+}
+
+// link makes a one-time address for an account.
+func (g *gate) link(account string) string {
+	g.t.Helper()
+	_, rest, ok := strings.Cut(g.postern("signin", account, "--no-wait"), g.url())
+	if !ok {
+		g.t.Fatal("signin printed no address")
+	}
+	path, _, _ := strings.Cut(rest, "\n")
+	return g.url() + strings.TrimSpace(path)
+}
+
+// begins goes from a one-time link to Microsoft's pages.
+func (b *browser) begins(link string) {
+	b.t.Helper()
+	b.open(link)
+	b.sees("Sign in a mailbox")
+	b.press("form button")
+	b.sees("Enter password")
+}
+
+// TestBrowser goes every way a sign-in can go, in a real browser.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	chrome := chromium(t)
+	g := newGate(t)
+	g.start()
+	g.apply(g.document("  - {name: fax, account: noauth, password: {env: DEVICE_PASSWORD}}\n"))
+
+	t.Run("one-time link", func(t *testing.T) {
+		b := newBrowser(t, chrome)
+		link := g.link("scan")
+		b.open(link)
+		b.says("Sign in a mailbox", "Continue to Microsoft")
+		b.look("link")
+		b.press("form button")
+		b.sees("Enter password")
+		b.look("microsoft-password")
+		b.identify()
+		b.says("Permissions requested", "Postern", "SMTP AUTH", "IMAP", "POP")
+		b.look("microsoft-consent")
+		b.press("#idSIButton9")
+		b.says("Signed in", "scan@contoso.com", "postern check scan")
+		b.look("signed-in")
+		tokens := g.sim.World.Count("token")
+		b.do(chromedp.Reload())
+		b.says("Signed in", "scan@contoso.com")
+		if n := g.sim.World.Count("token"); n != tokens {
+			t.Errorf("a reload asked for %d tokens", n-tokens)
+		}
+		b.content()
+
+		other := newBrowser(t, chrome)
+		other.open(link)
+		other.press("form button")
+		other.says("This sign-in is over")
+		other.content()
+	})
+
+	t.Run("cancelled at consent", func(t *testing.T) {
+		b := newBrowser(t, chrome)
+		b.begins(g.link("invoices"))
+		b.identify()
+		b.sees("Permissions requested")
+		b.press("#idBtn_Back")
+		b.says("Permission was not given", "Nothing was changed.", "AADSTS65004")
+		b.look("refused")
+		b.content()
+		g.has(t, "invoices", "new")
+	})
+
+	t.Run("wrong account", func(t *testing.T) {
+		b := newBrowser(t, chrome)
+		b.begins(g.link("invoices"))
+		b.identifyAs("noauth@contoso.com")
+		b.sees("Permissions requested")
+		b.press("#idSIButton9")
+		b.says("The sign-in was refused", "noauth@contoso.com", "invoices@contoso.com", "Nothing was changed.")
+		b.look("wrong-account")
+		b.content()
+		g.has(t, "invoices", "new")
+	})
+
+	t.Run("unknown state", func(t *testing.T) {
+		b := newBrowser(t, chrome)
+		b.open(g.url() + "/register_microsoft_graph_api/?code=made-up&state=made-up")
+		b.says("This sign-in is over", "Begin again")
+		b.open(g.url() + "/signin/made-up")
+		b.press("form button")
+		b.says("This sign-in is over")
+		b.look("over")
+		b.content()
+	})
+
+	t.Run("stolen callback", func(t *testing.T) {
+		b := newBrowser(t, chrome)
+		b.begins(g.link("invoices"))
+		at := result(b, chromedp.Location())
+		u, err := url.Parse(at)
+		if err != nil || u.Query().Get("state") == "" {
+			t.Fatalf("no state in %s: %v", at, err)
+		}
+		thief := newBrowser(t, chrome)
+		thief.open(g.url() + "/register_microsoft_graph_api/?code=made-up&state=" + url.QueryEscape(u.Query().Get("state")))
+		if text := thief.text(); strings.Contains(text, "Signed in") || !strings.Contains(text, "Nothing was changed.") {
+			t.Errorf("another browser went on with the sign-in:\n%s", text)
+		}
+		g.has(t, "invoices", "new")
+	})
+
+	t.Run("expired state", func(t *testing.T) {
+		b := newBrowser(t, chrome)
+		b.begins(g.link("invoices"))
+		g.agePendingSignIns(t)
+		b.identify()
+		b.sees("Permissions requested")
+		b.press("#idSIButton9")
+		b.says("This sign-in is over", "Nothing was changed.")
+		b.content()
+		g.has(t, "invoices", "new")
+	})
+
+	t.Run("accounts page", func(t *testing.T) {
+		g.trouble(t)
+		_, password, _ := strings.Cut(g.postern("admin", "password"), "password: ")
+		if p, err := g.visitor.Get(t.Context(), g.url()+"/"); err != nil || p.Status != http.StatusUnauthorized || strings.Contains(p.HTML, "contoso.com") {
+			t.Errorf("without a password: %d %v\n%s", p.Status, err, p.HTML)
+		}
+		b := newBrowser(t, chrome)
+		b.open(strings.Replace(g.url(), "://", "://admin:"+strings.TrimSpace(password)+"@", 1) + "/")
+		b.says("Accounts", "scan@contoso.com", "active", "needs sign-in", "AADSTS50173", "needs an administrator", "5.7.139", "/register_microsoft_graph_api/")
+		b.look("accounts")
+		b.press(`form[action="/accounts/invoices/signin"] button`)
+		b.identify()
+		b.says("Signed in", "invoices@contoso.com")
+		b.press("header a")
+		if text := b.sees("Accounts"); strings.Contains(text, "needs sign-in") {
+			t.Errorf("an account is still without a sign-in:\n%s", text)
+		}
+		b.content()
+		g.has(t, "invoices", "active")
+	})
+	g.stop()
+}
+
+// has wants an account to be in a state, and nothing stored for a new one.
+func (g *gate) has(t *testing.T, account, state string) {
+	t.Helper()
+	list := g.postern("accounts", "list")
+	for line := range strings.Lines(list) {
+		if f := strings.Fields(line); len(f) > 3 && f[0] == account {
+			if f[3] != state {
+				t.Errorf("%s is %s, want %s", account, f[3], state)
+			}
+			return
+		}
+	}
+	t.Errorf("no account %s:\n%s", account, list)
+}
+
+// agePendingSignIns lets the time of all sign-ins under way run out.
+func (g *gate) agePendingSignIns(t *testing.T) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(g.dataDir(), "postern.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `UPDATE sign_ins SET expires = ?`, time.Now().Add(-time.Second).UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trouble brings one account to where it needs a sign-in and one to where it needs
+// an administrator.
+func (g *gate) trouble(t *testing.T) {
+	t.Helper()
+	g.signIn("invoices", "invoices@contoso.com")
+	g.signIn("noauth", "noauth@contoso.com")
+	g.sim.World.RevokeSessions("invoices@contoso.com")
+	newest := time.Now()
+	waitFor(t, "the tokens to be a few seconds old", func() bool { return time.Since(newest) > 3*time.Second })
+	if _, _, code := g.try("", "check", "invoices", "--for", "imap"); code != 3 {
+		t.Errorf("the check of a revoked sign-in ended with %d", code)
+	}
+	c, err := g.loginAs("fax", g.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := submit(c, "noauth@contoso.com", "a@elsewhere.example", simpleMail("noauth@contoso.com", "a@elsewhere.example", "fax", "<fax@test.example>")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "noauth to be paused", func() bool { return strings.Contains(g.postern("accounts", "list"), "needs_admin") })
+}
