@@ -59,14 +59,7 @@ func TestRefreshCutOff(t *testing.T) {
 		g.start() // with nothing cached but what the database has
 		g.expire()
 		g.sim.World.Arm(world.Fault{Where: "token", Kind: world.FaultDropAfter, Times: 1})
-		c, err := g.login(g.doorTLS())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := submit(c, "scan@contoso.com", "x@elsewhere.example", simpleMail("scan@contoso.com", "x@elsewhere.example", "across the kill", "<kill@test.example>")); err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Close()
+		submitOne(t, g, "across the kill")
 		waitFor(t, "the rotation", func() bool { return g.sim.World.Count("refresh") > rotated })
 		g.kill()
 		g.start()
@@ -108,14 +101,7 @@ func TestOutageIsNotASignIn(t *testing.T) {
 	g.start()
 	g.expire()
 	away := g.sim.World.Arm(world.Fault{Where: "token", Kind: world.FaultStatus, Code: "503", Times: -1})
-	c, err := g.login(g.doorTLS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := submit(c, "scan@contoso.com", "x@elsewhere.example", simpleMail("scan@contoso.com", "x@elsewhere.example", "through the outage", "<out@test.example>")); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.Close()
+	submitOne(t, g, "through the outage")
 	var waiting []struct {
 		ID, State, Reason string
 		Attempts          int
@@ -150,14 +136,7 @@ func TestRevokedThenSignedIn(t *testing.T) {
 	g.start()
 	g.sim.World.RevokeSessions("scan@contoso.com")
 	g.expire()
-	c, err := g.login(g.doorTLS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := submit(c, "scan@contoso.com", "x@elsewhere.example", simpleMail("scan@contoso.com", "x@elsewhere.example", "after a new sign-in", "<rev@test.example>")); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.Close()
+	submitOne(t, g, "after a new sign-in")
 	waitFor(t, "the account to pause", func() bool { s, _ := stateOf(t, g, "scan"); return s == "needs_sign_in" })
 	if _, reason := stateOf(t, g, "scan"); reason == "" {
 		t.Error("no reason is given")
