@@ -351,6 +351,13 @@ func (g *gate) has(t *testing.T, account, state string) {
 			if f[3] != state {
 				t.Errorf("%s is %s, want %s", account, f[3], state)
 			}
+			var grants int
+			if err := g.database(t).QueryRowContext(t.Context(), `SELECT count(*) FROM grants WHERE account = ?`, account).Scan(&grants); err != nil {
+				t.Fatal(err)
+			}
+			if state == "new" && grants != 0 {
+				t.Errorf("%s has a grant although no sign-in was good", account)
+			}
 			return
 		}
 	}
@@ -360,14 +367,20 @@ func (g *gate) has(t *testing.T, account, state string) {
 // agePendingSignIns lets the time of all sign-ins under way run out.
 func (g *gate) agePendingSignIns(t *testing.T) {
 	t.Helper()
+	if _, err := g.database(t).ExecContext(t.Context(), `UPDATE sign_ins SET expires = ?`, time.Now().Add(-time.Second).UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// database opens the gate's SQLite file beside it.
+func (g *gate) database(t *testing.T) *sql.DB {
+	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(g.dataDir(), "postern.db")+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), `UPDATE sign_ins SET expires = ?`, time.Now().Add(-time.Second).UnixMilli()); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }
 
 // trouble brings one account to where it needs a sign-in and one to where it needs
