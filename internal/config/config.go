@@ -116,11 +116,11 @@ func (c *Config) readFile(path string) error {
 	}
 	dec := toml.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	return describe(path, dec.Decode(c))
+	return describe(path, b, dec.Decode(c))
 }
 
 // describe turns the library's error into "file:line:column: key: what is wrong".
-func describe(path string, err error) error {
+func describe(path string, file []byte, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -136,13 +136,28 @@ func describe(path string, err error) error {
 	var dec *toml.DecodeError
 	if errors.As(err, &dec) {
 		row, col := dec.Position()
-		key := strings.Join(dec.Key(), ".")
+		key, words := strings.Join(dec.Key(), "."), strings.TrimPrefix(dec.Error(), "toml: ")
+		if unquoted(file, key) {
+			words = "a text in quotes is wanted" // the library's words name Go's types
+		}
 		if key != "" {
 			key += ": "
 		}
-		return fault.New(fault.Invalid, "configuration", "%s:%d:%d: %s%s", path, row, col, key, strings.TrimPrefix(dec.Error(), "toml: "))
+		return fault.New(fault.Invalid, "configuration", "%s:%d:%d: %s%s", path, row, col, key, words)
 	}
 	return fault.New(fault.Invalid, "configuration", "%s: %w", path, err)
+}
+
+// unquoted reports whether a key's value in the file is something else than text,
+// as all values here are.
+func unquoted(file []byte, key string) bool {
+	var values map[string]any
+	if toml.Unmarshal(file, &values) != nil {
+		return false
+	}
+	v, given := values[key]
+	_, text := v.(string)
+	return given && !text
 }
 
 func allowed() string {

@@ -59,7 +59,7 @@ func TestErrorsNameFileLineKeyAndWhatIsAllowed(t *testing.T) {
 		"level":       {"\nlog_level = \"loud\"\n", []string{"postern.toml:2:", "log_level", "debug, info, warn, error"}},
 		"listen":      {"web_listen = \"9090\"\n", []string{"postern.toml:1:", "web_listen", "host:port"}},
 		"url":         {"public_url = \"http://x/y\"\n", []string{"postern.toml:1:", "public_url", "without a path"}},
-		"type":        {"data_dir = 7\n", []string{"postern.toml:1:", "data_dir"}},
+		"type":        {"data_dir = 7\n", []string{"postern.toml:1:", "data_dir: a text in quotes is wanted"}},
 		"syntax":      {"data_dir = \n", []string{"postern.toml:1:"}},
 		"size":        {"max_message = \"huge\"\n", []string{"max_message", "150MB"}},
 		"tls":         {"tls_cert = \"a\"\n", []string{"tls_cert and tls_key"}},
