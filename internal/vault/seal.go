@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 
@@ -26,11 +27,14 @@ func OpenSealer(ctx context.Context, store Store, key Key) (*Sealer, error) {
 		return nil, fault.New(fault.Invalid, "master key", "there is none")
 	}
 	s := &Sealer{seal: key.seal}
-	fresh, err := s.Seal(secret.New(checkText), checkWhat, "")
-	if err != nil {
-		return nil, err
+	kept, err := store.Setting(ctx, checkSetting) // mostly there: then nothing is written, on a full or locked disk either
+	if errors.Is(err, fault.NotFound) {
+		fresh, serr := s.Seal(secret.New(checkText), checkWhat, "")
+		if serr != nil {
+			return nil, serr
+		}
+		kept, err = store.PutSettingOnce(ctx, checkSetting, fresh)
 	}
-	kept, err := store.PutSettingOnce(ctx, checkSetting, fresh)
 	if err != nil {
 		return nil, err
 	}
