@@ -14,8 +14,10 @@ import (
 // Bounds of one delivery.
 const (
 	sendTimeout   = 30 * time.Minute // 150 MB on a slow line
-	commitTimeout = 30 * time.Second // how long an outcome is tried to be written
-	commitPause   = 200 * time.Millisecond
+	commitTimeout = 30 * time.Second // for one write of an outcome, and for all of them after a stop
+
+	commitPause    = 200 * time.Millisecond // doubles
+	commitPauseMax = 5 * time.Second
 )
 
 // deliver makes one try with a leased message and commits what came of it. Only
@@ -113,22 +115,47 @@ func (r *Relay) pause(ctx context.Context, m *Message, c *link, why *fault.Error
 }
 
 // commit writes the outcome. An upstream that has said 250 must not be asked
-// twice, so a store in trouble is tried again for a while, stop or no stop.
+// twice, and a lease that nobody works on any more would be kept alive for as long
+// as this process lives; so a store in trouble is tried until it works. Once ctx
+// has ended, which is a stop, commitTimeout is left.
 func (r *Relay) commit(ctx context.Context, m Message) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	late, cancel := outlive(ctx, commitTimeout)
 	defer cancel()
-	for pause := commitPause; ; pause *= 2 {
-		err := r.cfg.Store.FinishMessage(ctx, r.cfg.Holder, m)
+	for pause := commitPause; ; pause = min(2*pause, commitPauseMax) {
+		err := r.finish(late, m)
 		if err == nil {
 			return true
 		}
 		final := errors.Is(err, fault.Conflict) || errors.Is(err, fault.NotFound)
-		if !final && waitFor(ctx, pause) == nil {
+		if !final && pause == commitPause {
+			r.complainOf(ctx, slog.LevelWarn, "outcome not recorded yet", m, err)
+		}
+		if !final && waitFor(late, pause) == nil {
 			continue
 		}
-		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "outcome not recorded", slog.String("id", m.ID),
-			slog.String("account", m.Account), slog.String("state", string(m.State)), slog.Any("error", err))
+		r.complainOf(ctx, slog.LevelError, "outcome not recorded", m, err)
 		return false
+	}
+}
+
+func (r *Relay) finish(ctx context.Context, m Message) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	return r.cfg.Store.FinishMessage(ctx, r.cfg.Holder, m)
+}
+
+func (r *Relay) complainOf(ctx context.Context, level slog.Level, what string, m Message, err error) {
+	r.cfg.Log.LogAttrs(ctx, level, what, slog.String("id", m.ID),
+		slog.String("account", m.Account), slog.String("state", string(m.State)), slog.Any("error", err))
+}
+
+// outlive returns a context that ends d after ctx does.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return late, func() {
+		unhook()
+		cancel()
 	}
 }
 

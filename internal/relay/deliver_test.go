@@ -68,7 +68,7 @@ func TestOutcomeIsCommittedBeforeTheConnectionSpeaks(t *testing.T) {
 		s.store.fail("FinishMessage", fault.New(fault.Temporary, "finish message", "disk full"))
 		s.run()
 		id := s.accept("office", "a@example.net")
-		s.after(2 * time.Second)
+		s.after(time.Hour) // much longer than a lease
 		if n := s.history.count("send"); n != 1 {
 			t.Errorf("sent %d times", n)
 		}
@@ -78,6 +78,22 @@ func TestOutcomeIsCommittedBeforeTheConnectionSpeaks(t *testing.T) {
 			t.Errorf("%+v, sent %d times", m, s.history.count("send"))
 		}
 		s.end()
+	})
+}
+
+func TestAStopDoesNotWaitForASickStoreForEver(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.store.fail("FinishMessage", fault.New(fault.Temporary, "finish message", "disk full"))
+		s.run()
+		s.accept("office", "a@example.net")
+		s.after(time.Hour)
+		began := time.Now()
+		s.end()
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("the stop took %s", took)
+		}
+		s.history.inOrder(t, "taken", "abort")
 	})
 }
 
