@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	rand2 "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -135,14 +136,27 @@ func dials(addr string) bool {
 	return true
 }
 
+// given are the ports handed out so far: tests run side by side.
+var given sync.Map
+
+// freeAddress names a port that is free and stays so until a server takes it: one
+// below the range that outgoing connections get theirs from, and never twice.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		p := 20000 + rand2.IntN(12000)
+		if _, taken := given.LoadOrStore(p, true); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port on loopback")
+	return ""
 }
 
 func port(addr string) string {
