@@ -46,18 +46,18 @@ import (
 
 // Task is a scheduled fetch (product C1–C6, thin).
 type Task struct {
-	Name      string
-	Account   string        // whose mailbox
-	Folder    string        // as the server names it; INBOX by default
-	Directory string        // absolute; where files go
-	Every     time.Duration // 0: manual only
-	Start     Start
-	Unread    bool   // only messages without \Seen
-	Inline    bool   // also parts with Content-Disposition: inline
-	After     After  // what happens to the message
-	MoveTo    string // for AfterMove
-	Disabled  bool
-	Created   time.Time // set by the store when the task is first put
+	Name      string        `json:"name"`
+	Account   string        `json:"account"`   // whose mailbox
+	Folder    string        `json:"folder"`    // as the server names it; INBOX by default
+	Directory string        `json:"directory"` // absolute; where files go
+	Every     time.Duration `json:"every_ns"`  // 0: manual only
+	Start     Start         `json:"start"`
+	Unread    bool          `json:"unread"`            // only messages without \Seen
+	Inline    bool          `json:"inline"`            // also parts with Content-Disposition: inline
+	After     After         `json:"after"`             // what happens to the message
+	MoveTo    string        `json:"move_to,omitempty"` // for AfterMove
+	Disabled  bool          `json:"disabled"`
+	Created   time.Time     `json:"created"` // set by the store when the task is first put
 }
 
 // Start says which messages the first run looks at.
@@ -101,23 +101,23 @@ func (t Task) Place() string { return t.Account + "/" + t.Folder }
 // Key is a message's place in a mailbox (RFC 9051 §2.3.1.1). UIDValidity is part
 // of it: a new one makes new keys.
 type Key struct {
-	Task        string
-	Folder      string // [Task.Place]: account and folder
-	UIDValidity uint32
-	UID         uint32
+	Task        string `json:"task"`
+	Folder      string `json:"folder"` // [Task.Place]: account and folder
+	UIDValidity uint32 `json:"uid_validity"`
+	UID         uint32 `json:"uid"`
 }
 
 // Entry is one line of the ledger.
 type Entry struct {
 	Key
-	MessageID string // second guard; may be empty
-	Digest    string // SHA-256 of the whole message as it came, hex; with MessageID guards against a UIDVALIDITY change
-	State     EntryState
-	Files     []File // in the order of the parts; the manifest is the last
-	Attempts  int
-	Reason    string
-	Run       string
-	Updated   time.Time
+	MessageID string     `json:"message_id,omitempty"` // second guard; may be empty
+	Digest    string     `json:"sha256,omitempty"`     // SHA-256 of the whole message as it came, hex; with MessageID guards against a UIDVALIDITY change
+	State     EntryState `json:"state"`
+	Files     []File     `json:"files,omitempty"` // in the order of the parts; the manifest is the last
+	Attempts  int        `json:"attempts"`
+	Reason    string     `json:"reason,omitempty"`
+	Run       string     `json:"run"`
+	Updated   time.Time  `json:"updated"`
 }
 
 // File is one handed-over file.
