@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"postern/internal/app"
 	"postern/internal/fault"
 	"postern/internal/relay"
+	"postern/internal/vault"
 )
 
 func newQueue(c *cli) *cobra.Command {
@@ -34,6 +36,9 @@ func newQueueList(c *cli) *cobra.Command {
 			}
 			return c.with(cmd.Context(), func(a *app.App) error {
 				msgs, err := a.Store.Messages(cmd.Context(), f)
+				if err == nil {
+					err = sayWhy(cmd.Context(), a, msgs)
+				}
 				if err != nil {
 					return err
 				}
@@ -59,6 +64,30 @@ func newQueueList(c *cli) *cobra.Command {
 	fl.StringVar(&f.After, "after", "", "only messages after this id (paging)")
 	fl.IntVar(&f.Limit, "limit", 100, "at most so many")
 	return cmd
+}
+
+// sayWhy gives messages that nobody has tried, because their account is paused, the
+// account's reason.
+func sayWhy(ctx context.Context, a *app.App, msgs []relay.Message) error {
+	accounts, err := a.Vault.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	why := make(map[string]string, len(accounts))
+	for _, acct := range accounts {
+		switch {
+		case acct.State == vault.New && acct.Method == vault.Delegated:
+			why[acct.Name] = "nobody has signed in to " + acct.Name + " yet"
+		case acct.State != vault.Active:
+			why[acct.Name] = acct.Reason
+		}
+	}
+	for i := range msgs {
+		if m := &msgs[i]; m.State == relay.Queued && m.Reason == "" {
+			m.Reason = why[m.Account]
+		}
+	}
+	return nil
 }
 
 func next(m relay.Message) string {
@@ -91,13 +120,17 @@ func newQueueShow(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, id []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				m, err := a.Store.Message(cmd.Context(), id[0])
+				shown := []relay.Message{m}
+				if err == nil {
+					err = sayWhy(cmd.Context(), a, shown)
+				}
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					return writeJSON(c.stdout, m)
+					return writeJSON(c.stdout, shown[0])
 				}
-				return showMessage(c.stdout, m)
+				return showMessage(c.stdout, shown[0])
 			})
 		},
 	}
