@@ -2,7 +2,6 @@ package door
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,6 @@ type session struct {
 	ctx    context.Context // ends with the session: go-smtp's interface has no place for it
 	cancel context.CancelFunc
 	wire   *wire
-	secure bool
 	remote string
 
 	device *Device // nil until the login
@@ -41,20 +39,15 @@ type session struct {
 }
 
 func (s *SMTP) newSession(ctx context.Context, c *gosmtp.Conn) (gosmtp.Session, error) {
-	conn := c.Conn()
-	_, secure := c.TLSConnectionState()
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	w, ok := conn.(*wire)
+	conn, ok := c.Conn().(*secured)
 	if !ok {
-		return nil, fmt.Errorf("connection is a %T", conn)
+		return nil, fmt.Errorf("connection is a %T", c.Conn())
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	return &session{door: s, ctx: ctx, cancel: cancel, wire: w, secure: secure, remote: conn.RemoteAddr().String()}, nil
+	return &session{door: s, ctx: ctx, cancel: cancel, wire: conn.wire, remote: conn.RemoteAddr().String()}, nil
 }
 
-// Logout ends the session; go-smtp calls it also before a STARTTLS.
+// Logout ends the session.
 func (s *session) Logout() error {
 	s.cancel()
 	return nil
@@ -65,7 +58,7 @@ func (s *session) Reset() {
 	s.from, s.to, s.opts = mail.Address{}, nil, gosmtp.MailOptions{}
 }
 
-// AuthMechanisms are offered over TLS only; go-smtp sees to that.
+// AuthMechanisms are offered over TLS only: see secured.
 func (s *session) AuthMechanisms() []string { return []string{gosasl.Plain, sasl.LOGIN} }
 
 // Auth begins a login.
@@ -88,7 +81,7 @@ func (s *session) login(name string, password secret.Text) error {
 	switch {
 	case err == nil:
 		s.device = &d
-		s.wire.setPatience(s.door.cfg.Idle)
+		s.wire.known(s.door.cfg.Idle, s.door.cfg.Session)
 		s.log(slog.LevelInfo, "login")
 		return nil
 	case !errors.Is(err, fault.Denied):
@@ -103,11 +96,13 @@ func (s *session) login(name string, password secret.Text) error {
 	return say(535, "5.7.8", "Name or password is wrong; use the name and the password that Postern shows for this device")
 }
 
-// Mail begins a message.
+// Mail begins a message. go-smtp allows a second MAIL, and keeps the recipients of
+// the first even when the second is refused: so nothing of it may be noted before
+// all of it is allowed, and not while a message is begun.
 func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 	switch {
-	case !s.secure:
-		return say(530, "5.7.0", "Must issue a STARTTLS command first")
+	case !s.from.Null():
+		return say(503, "5.5.1", "A message is begun already; RSET forgets it")
 	case s.device == nil:
 		return say(530, "5.7.0", "Authentication required: switch on SMTP authentication in this device")
 	}
@@ -121,13 +116,18 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 		return s.trouble("device not read", err)
 	}
 	s.device = &d
-	if s.from, err = mail.ParseAddress(from); err != nil && from != "" {
+	sender, err := mail.ParseAddress(from)
+	if err != nil && from != "" {
 		return say(501, "5.1.7", "The sender is not a mail address")
 	}
+	if err := s.mayUse(sender); err != nil {
+		return err
+	}
+	s.from = sender
 	if opts != nil {
 		s.opts = *opts
 	}
-	return s.mayUse(s.from)
+	return nil
 }
 
 // mayUse checks the sender against the account's mailbox and the device's list.

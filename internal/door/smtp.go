@@ -35,7 +35,8 @@ type SMTPConfig struct {
 	MaxRecipients int           // of a message; 1,000
 	MaxSessions   int           // at once; 500
 	Idle          time.Duration // a signed-in device may be silent for this; 5 min
-	Session       time.Duration // a session may last this; 2 h
+	SignIn        time.Duration // a connection has this until its login; 3 min
+	Session       time.Duration // and this from then on; 2 h
 	Grace         time.Duration // a stop lets messages that come in take this; 30 s
 	Log           *slog.Logger  // one line per login, refusal and acceptance; nil discards
 }
@@ -50,7 +51,7 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 	for _, d := range []struct {
 		at  *time.Duration
 		def time.Duration
-	}{{&c.Idle, 5 * time.Minute}, {&c.Session, 2 * time.Hour}, {&c.Grace, 30 * time.Second}} {
+	}{{&c.Idle, 5 * time.Minute}, {&c.SignIn, 3 * time.Minute}, {&c.Session, 2 * time.Hour}, {&c.Grace, 30 * time.Second}} {
 		if *d.at <= 0 {
 			*d.at = d.def
 		}
@@ -90,16 +91,13 @@ func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
 // sessions, lets messages that are coming in end within the grace, and returns
 // nil. It may be called for several listeners.
 func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
-	tracked := &wires{Listener: l, patience: min(strangerIdle, s.cfg.Idle), session: s.cfg.Session,
+	tracked := &wires{Listener: l, patience: min(strangerIdle, s.cfg.Idle), signIn: min(s.cfg.SignIn, s.cfg.Session),
 		most: s.cfg.MaxSessions, open: make(map[*wire]struct{})}
 	// Messages that come in outlive ctx, until the grace is over.
 	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := s.server(serving)
-	listener := net.Listener(tracked)
-	if s.cfg.Implicit {
-		listener = tls.NewListener(tracked, s.cfg.TLS)
-	}
+	listener := handshakes{Listener: tracked, host: s.cfg.Hostname, config: s.cfg.TLS, implicit: s.cfg.Implicit}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	var err error
@@ -127,9 +125,7 @@ func (s *SMTP) server(ctx context.Context) *gosmtp.Server {
 	server.WriteTimeout = writePatience
 	server.EnableSMTPUTF8 = true
 	server.ErrorLog = complaints{s.cfg.Log}
-	if !s.cfg.Implicit {
-		server.TLSConfig = s.cfg.TLS
-	}
+	server.AllowInsecureAuth = true // it does not see the TLS that all it sees has come through
 	return server
 }
 

@@ -50,10 +50,11 @@ func (w *wire) SetDeadline(t time.Time) error { return w.SetWriteDeadline(t) }
 // SetReadDeadline does nothing: see wire.
 func (w *wire) SetReadDeadline(time.Time) error { return nil }
 
-func (w *wire) setPatience(d time.Duration) {
+// known is told when the device has signed in: from then on it has more time.
+func (w *wire) known(patience, session time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.patience = d
+	w.patience, w.end = patience, time.Now().Add(session)
 }
 
 func (w *wire) setBusy(busy bool) {
@@ -82,7 +83,7 @@ func (w *wire) Close() error {
 type wires struct {
 	net.Listener
 	patience time.Duration // before the login
-	session  time.Duration
+	signIn   time.Duration // all the time there is for it
 	most     int
 
 	mu   sync.Mutex
@@ -96,7 +97,7 @@ func (l *wires) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &wire{Conn: conn, forget: l.forget, patience: l.patience, end: time.Now().Add(l.session)}
+		w := &wire{Conn: conn, forget: l.forget, patience: l.patience, end: time.Now().Add(l.signIn)}
 		if l.admit(w) {
 			return w, nil
 		}
