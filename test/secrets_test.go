@@ -37,7 +37,9 @@ func TestNoSecretIsWritten(t *testing.T) {
 	}
 
 	g.setUp("tasks:\n  - {name: invoices, account: invoices, directory: " + g.inbox() + ", after: read, start: all}\n")
+	_, made, _ := strings.Cut(g.apply("devices:\n  - {name: printer, account: scan}\n"), "(shown this once): ")
 	refuseSignIn(t, g)
+	denySignIn(t, g)
 	sendOne(t, g, "no secrets")
 	wrongPassword(t, g)
 	if err := g.sim.Deliver("invoices@contoso.com", mailWith("x", "<s1@x.example>", map[string]string{"a.txt": "a"})); err != nil {
@@ -46,29 +48,49 @@ func TestNoSecretIsWritten(t *testing.T) {
 	say("fetch", "run", "invoices")
 	say("check", "scan")
 	say("check", "noauth")
-	for _, kind := range []world.Fault{
-		{Where: "token", Kind: world.FaultStatus, Code: "503", Times: 1}, {Where: "token", Kind: world.FaultGarbage, Times: 1},
-		{Where: "token", Kind: world.FaultReply, Code: "700082", Times: 1}, {Where: "smtp", Stage: "auth", Kind: world.FaultGarbage, Times: 1},
-		{Where: "imap", Stage: "auth", Kind: world.FaultDrop, Times: 1},
+	for _, fault := range []world.Fault{
+		{Where: "smtp", Stage: "auth", Kind: world.FaultGarbage}, {Where: "imap", Stage: "auth", Kind: world.FaultDrop},
+		{Where: "token", Kind: world.FaultStatus, Code: "503"}, {Where: "token", Kind: world.FaultGarbage},
+		{Where: "token", Kind: world.FaultDropAfter}, {Where: "token", Kind: world.FaultReply, Code: "700082"},
 	} {
-		g.sim.World.Arm(kind)
+		if fault.Where == "token" {
+			g.expire() // or there is no refresh to go wrong
+		}
+		g.sim.World.Arm(fault)
 		say("check", "scan")
+	}
+	if left := g.sim.World.Faults(); len(left) > 0 {
+		t.Errorf("these never struck: %+v", left)
 	}
 	for _, args := range [][]string{{"export"}, {"queue", "list", "--json"}, {"accounts", "list"}, {"devices", "list", "--json"}, {"fetch", "ledger", "invoices"}} {
 		say(args...)
 	}
-	pages := g.pages(t)
-	g.stop()
-
+	pages, admin := g.pages(t)
+	secrets := append(g.sim.World.Secrets(), devicePassword, "wrong-Pa55word", sim365.Password, g.contoso.App.Secret, strings.TrimSpace(made), admin)
+	var links []string
 	for _, p := range append(g.visitor.Pages, pages...) {
+		if token, isLink := strings.CutPrefix(p.URL.String(), g.url()+"/signin/"); isLink {
+			links = append(links, token) // its own page holds it, and nothing else may
+		} else if strings.HasPrefix(p.URL.String(), g.url()) {
+			printed.WriteString(p.URL.String() + "\n")
+		}
 		if strings.HasPrefix(p.URL.String(), g.url()) {
 			printed.WriteString(p.HTML)
 		}
 	}
+	// Twice: a stop takes the write-ahead log away.
+	lookThrough := func(when string) {
+		files := 0
+		for found := range search(t, g.dir, append(secrets, links...), &files) {
+			t.Errorf("%s: %s", when, found)
+		}
+	}
+	lookThrough("while it runs")
+	g.stop()
+	lookThrough("afterwards")
 	if err := os.WriteFile(filepath.Join(tmp, "printed"), []byte(printed.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secrets := append(g.sim.World.Secrets(), devicePassword, "wrong-Pa55word", sim365.Password, g.contoso.App.Secret)
 	if len(secrets) < 15 {
 		t.Fatalf("only %d secrets are known: the run did not do what it should", len(secrets))
 	}
@@ -173,18 +195,32 @@ func refuseSignIn(t *testing.T, g *gate) {
 	}
 }
 
+// denySignIn has Microsoft send the browser back with a refusal.
+func denySignIn(t *testing.T, g *gate) {
+	t.Helper()
+	out := g.postern("signin", "scan", "--no-wait")
+	link, _, _ := strings.Cut(out[strings.Index(out, g.url()):], "\n")
+	g.sim.World.Arm(world.Fault{Where: "authorize", Kind: world.FaultReply, Code: "65004"})
+	v := visitor.New(g.sim.CAPEM())
+	p, err := v.SignIn(t.Context(), strings.TrimSpace(link), "scan@contoso.com", sim365.Password)
+	if err != nil || p.Status != http.StatusForbidden || !strings.Contains(p.Text, "AADSTS65004") {
+		t.Errorf("a refusal ended at %d %q, %v", p.Status, p.Title, err)
+	}
+	g.visitor.Pages = append(g.visitor.Pages, v.Pages...)
+}
+
 // pages looks at the pages behind the password.
-func (g *gate) pages(t *testing.T) []visitor.Page {
+func (g *gate) pages(t *testing.T) (pages []visitor.Page, admin string) {
 	t.Helper()
 	out := g.postern("admin", "password")
-	_, password, _ := strings.Cut(out, "password:")
-	var pages []visitor.Page
+	_, admin, _ = strings.Cut(out, "password:")
+	admin = strings.TrimSpace(admin)
 	for _, path := range []string{"/", "/metrics"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url()+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.SetBasicAuth("admin", strings.TrimSpace(password))
+		req.SetBasicAuth("admin", admin)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -197,7 +233,7 @@ func (g *gate) pages(t *testing.T) []visitor.Page {
 		}
 		pages = append(pages, visitor.Page{URL: req.URL, HTML: b.String()})
 	}
-	return pages
+	return pages, admin
 }
 
 // sendOne submits a message and waits until Microsoft has it.

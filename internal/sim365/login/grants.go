@@ -14,6 +14,7 @@ func (s *Server) byCode(c call) (response, *failure) {
 	if raw == "" {
 		return response{}, aadsts(900144, "code")
 	}
+	s.world.Remember(c.form.Get("code_verifier"))
 	held, ok := s.findCode(raw)
 	switch {
 	case !ok && strings.HasPrefix(raw, "1.A"):
