@@ -97,6 +97,7 @@ type Relay struct {
 	wake  chan struct{} // holds one token: there may be work
 	sends sync.WaitGroup
 	busy  atomic.Int64
+	held  leases
 	stats counters
 }
 

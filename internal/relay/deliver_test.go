@@ -476,3 +476,46 @@ func TestStoreInTroubleIsSurvived(t *testing.T) {
 		s.end()
 	})
 }
+
+// A claim may be committed and its answer lost. Nobody works on such a message, so
+// its lease has to end although its holder lives.
+func TestClaimThatGotLostComesBack(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.store.fail("ClaimMessages after its commit", fault.New(fault.Temporary, "claim messages", "the answer was cut off"))
+		s.run()
+		id := s.accept("office", "a@example.net")
+		s.after(0)
+		s.store.fail("ClaimMessages after its commit", nil)
+		s.after(5 * time.Minute)
+		if m := s.message(id); m.State != relay.Delivered {
+			t.Errorf("got %+v", m)
+		}
+		s.end()
+	})
+}
+
+// A store that cannot extend leases for a while and then expires them would let a
+// message that is being sent be sent again beside itself.
+func TestLeaseOfASendIsNotTakenBackByItsOwnHolder(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.sendAs = func(context.Context, int, mail.Envelope) (smtp.Result, error) {
+			time.Sleep(10 * time.Minute)
+			return taken(), nil
+		}
+		s.store.fail("ExtendLeases", fault.New(fault.Temporary, "extend leases", "database is locked"))
+		s.run()
+		id := s.accept("office", "a@example.net")
+		s.after(9 * time.Minute)
+		s.store.fail("ExtendLeases", nil)
+		s.after(3 * time.Minute)
+		s.mu.Lock()
+		sent := s.sent
+		s.mu.Unlock()
+		if m := s.message(id); m.State != relay.Delivered || sent != 1 {
+			t.Errorf("sent %d times: %+v", sent, m)
+		}
+		s.end()
+	})
+}

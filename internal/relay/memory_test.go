@@ -37,6 +37,12 @@ func (s *memory) fail(method string, err error) {
 	s.failing[method] = err
 }
 
+func (s *memory) failure(method string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing[method]
+}
+
 func (s *memory) PutMessage(_ context.Context, m *relay.Message, body io.Reader) error {
 	b, err := io.ReadAll(body)
 	if err != nil {
@@ -85,7 +91,7 @@ func (s *memory) ClaimMessages(_ context.Context, holder string, now, until time
 			out = append(out, m)
 		}
 	}
-	return out, nil
+	return out, s.failing["ClaimMessages after its commit"]
 }
 
 func (s *memory) leased(do func(*kept) bool) int {
@@ -100,9 +106,12 @@ func (s *memory) leased(do func(*kept) bool) int {
 	return n
 }
 
-func (s *memory) ExtendLeases(_ context.Context, holder string, until time.Time) error {
+func (s *memory) ExtendLeases(_ context.Context, holder string, ids []string, until time.Time) error {
+	if err := s.failure("ExtendLeases"); err != nil {
+		return err
+	}
 	s.leased(func(k *kept) bool {
-		if k.holder == holder {
+		if k.holder == holder && slices.Contains(ids, k.ID) {
 			k.until = until
 		}
 		return true

@@ -86,8 +86,9 @@ type Store interface {
 	// perAccount in flight per account, whoever holds them. Accounts in skip
 	// are passed over.
 	ClaimMessages(ctx context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) ([]Message, error)
-	// ExtendLeases keeps holder's leases alive.
-	ExtendLeases(ctx context.Context, holder string, until time.Time) error
+	// ExtendLeases keeps those of holder's leases alive that it knows of. One whose
+	// claim failed on its way to the holder ends by itself.
+	ExtendLeases(ctx context.Context, holder string, ids []string, until time.Time) error
 	// ExpireLeases returns messages whose lease ended before now to Queued and says how many.
 	ExpireLeases(ctx context.Context, now time.Time) (int, error)
 	// ReleaseLeases returns all of holder's messages to Queued at once.

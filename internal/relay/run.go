@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -69,20 +72,52 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 	}
 	for _, m := range due {
 		r.busy.Add(1)
+		r.held.add(m.ID)
 		r.sends.Go(func() {
 			defer r.Wake() // a worker is free, and so may be a place of the account
 			defer r.busy.Add(-1)
+			defer r.held.drop(m.ID)
 			r.deliver(sending, m)
 		})
 	}
 	return nil
 }
 
-// tend keeps our leases alive and takes back those of holders that died.
+// leases are the messages this process is working on.
+type leases struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+func (l *leases) add(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ids == nil {
+		l.ids = make(map[string]struct{})
+	}
+	l.ids[id] = struct{}{}
+}
+
+func (l *leases) drop(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.ids, id)
+}
+
+func (l *leases) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.ids))
+}
+
+// tend keeps our leases alive and takes back those of holders that died. It takes
+// none back before it has kept ours: they, too, may have ended while the store was
+// away, and what is being sent must not be sent by somebody else.
 func (r *Relay) tend(ctx context.Context) {
 	now := r.cfg.Now()
-	if err := r.cfg.Store.ExtendLeases(ctx, r.cfg.Holder, now.Add(r.cfg.Lease)); err != nil {
+	if err := r.cfg.Store.ExtendLeases(ctx, r.cfg.Holder, r.held.all(), now.Add(r.cfg.Lease)); err != nil {
 		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not extended", slog.Any("error", err))
+		return
 	}
 	n, err := r.cfg.Store.ExpireLeases(ctx, now)
 	if err != nil {

@@ -6,14 +6,14 @@ type dialect struct {
 	lockRow    string // ends a SELECT whose row the same transaction will change
 	free       string // the chosen messages that nobody else is changing at this moment
 	lockClaims string // statement that makes claims of all processes wait for each other; "" when they do anyway
-	skipList   string // the elements of the JSON array $4
+	listed     string // the elements of the JSON array $4
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
 }
 
 func sqliteDialect() dialect {
 	return dialect{
-		free:     `SELECT id FROM chosen`, // there is one writer at a time
-		skipList: `SELECT value FROM json_each($4)`,
+		free:   `SELECT id FROM chosen`, // there is one writer at a time
+		listed: `SELECT value FROM json_each($4)`,
 		perLane: `CROSS JOIN messages m ON m.id IN (
 			SELECT q.id FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
@@ -32,7 +32,7 @@ func postgresDialect() dialect {
 		lockRow:    ` FOR UPDATE`,
 		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,
 		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
-		skipList:   `SELECT jsonb_array_elements_text($4::jsonb)`,
+		listed:     `SELECT jsonb_array_elements_text($4::jsonb)`,
 		perLane: `CROSS JOIN LATERAL (
 			SELECT q.id, q.account, q.not_before FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
@@ -55,7 +55,7 @@ func (d dialect) claim() string {
 	), lanes AS (
 		SELECT h.account,
 			(SELECT count(*) FROM messages b WHERE b.state = 'delivering' AND b.account = h.account) AS busy
-		FROM hops h WHERE h.account IS NOT NULL AND h.account NOT IN (` + d.skipList + `)
+		FROM hops h WHERE h.account IS NOT NULL AND h.account NOT IN (` + d.listed + `)
 	), ranked AS (
 		SELECT m.id, m.not_before, l.busy + row_number() OVER (PARTITION BY m.account ORDER BY m.not_before, m.id) AS place
 		FROM lanes l ` + d.perLane + `

@@ -48,8 +48,10 @@ func cleanAll(words []string) []string {
 }
 
 // ExtendLeases is part of [relay.Store].
-func (s *Store) ExtendLeases(ctx context.Context, holder string, until time.Time) error {
-	_, err := s.write(ctx, "extend leases", `UPDATE messages SET lease_until = $2 WHERE state = 'delivering' AND holder = $1`, holder, millis(until))
+func (s *Store) ExtendLeases(ctx context.Context, holder string, ids []string, until time.Time) error {
+	_, err := s.write(ctx, "extend leases",
+		`UPDATE messages SET lease_until = $2 WHERE state = $3 AND holder = $1 AND id IN (`+s.dialect.listed+`)`,
+		holder, millis(until), string(relay.Delivering), document{cleanAll(ids)})
 	return err
 }
 

@@ -101,8 +101,9 @@ func TestLeases(t *testing.T) {
 		got(t, 0)(s.ExpireLeases(ctx, after(time.Hour)))
 		claim(t, s, "me")
 		got(t, 0)(s.ExpireLeases(ctx, after(time.Minute))) // ends now, has not ended before now
-		ok(t, s.ExtendLeases(ctx, "you", after(time.Hour)))
-		ok(t, s.ExtendLeases(ctx, "me", after(2*time.Minute)))
+		ok(t, s.ExtendLeases(ctx, "me", nil, after(time.Hour)))
+		ok(t, s.ExtendLeases(ctx, "you", []string{m.ID}, after(time.Hour)))
+		ok(t, s.ExtendLeases(ctx, "me", []string{"another", m.ID}, after(2*time.Minute)))
 		got(t, 0)(s.ExpireLeases(ctx, after(2*time.Minute)))
 		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Minute+time.Millisecond)))
 		got(t, m)(s.Message(ctx, m.ID))
