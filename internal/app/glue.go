@@ -167,8 +167,16 @@ func (s sources) Open(ctx context.Context, name, folder string) (fetch.Source, e
 	if err != nil {
 		return nil, err
 	}
-	return c.Folder(folder), nil
+	return mailboxFolder{c.Folder(folder), acct.Mailbox.String()}, nil
 }
+
+// mailboxFolder knows whose folder it is.
+type mailboxFolder struct {
+	*imap.Folder
+	address string
+}
+
+func (f mailboxFolder) Mailbox() string { return f.address }
 
 func (s sources) openIMAP(ctx context.Context, acct vault.Account, cfg mailbox.Config, token secret.Text) (*imap.Client, error) {
 	c, err := imap.Dial(ctx, cfg)

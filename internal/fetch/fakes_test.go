@@ -187,6 +187,7 @@ type letter struct {
 // post is a mailbox, and the Sources and Source that read it.
 type post struct {
 	mu       sync.Mutex
+	address  string
 	validity uint32
 	inbox    map[uint32]*letter
 	moved    map[string][]string // by folder
@@ -199,7 +200,7 @@ type post struct {
 }
 
 func newPost(raws ...string) *post {
-	p := &post{validity: 14, inbox: make(map[uint32]*letter), moved: make(map[string][]string)}
+	p := &post{address: "in@contoso.com", validity: 14, inbox: make(map[uint32]*letter), moved: make(map[string][]string)}
 	for _, raw := range raws {
 		p.deliver(raw, epoch)
 	}
@@ -237,6 +238,8 @@ func (p *post) check(op string, uid uint32) error {
 }
 
 type line struct{ p *post }
+
+func (l *line) Mailbox() string { return l.p.address }
 
 func (l *line) Search(_ context.Context, unread bool, since time.Time) (uint32, []uint32, error) {
 	l.p.mu.Lock()

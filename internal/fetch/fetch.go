@@ -41,6 +41,7 @@ package fetch
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -93,16 +94,17 @@ const (
 	Parked      EntryState = "parked"   // tried too often; waits for a person
 )
 
-// Place is what the ledger knows the task's folder by: account and folder. Mailboxes
-// share UIDVALIDITY values, so the folder's name alone would let one mailbox pass
-// for another when a task changes its account.
-func (t Task) Place() string { return t.Account + "/" + t.Folder }
+// Place is what the ledger knows a folder by. Mailboxes share UIDVALIDITY values, so
+// the folder's name alone, or with that of an account that may be given another
+// mailbox, would let one mailbox pass for another: its messages would count as
+// known, and actions still owed to the old one would be made on it.
+func Place(mailbox, folder string) string { return strings.ToLower(mailbox) + "/" + folder }
 
 // Key is a message's place in a mailbox (RFC 9051 §2.3.1.1). UIDValidity is part
 // of it: a new one makes new keys.
 type Key struct {
 	Task        string `json:"task"`
-	Folder      string `json:"folder"` // [Task.Place]: account and folder
+	Folder      string `json:"folder"` // [Place]: mailbox and folder
 	UIDValidity uint32 `json:"uid_validity"`
 	UID         uint32 `json:"uid"`
 }

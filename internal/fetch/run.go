@@ -20,10 +20,11 @@ const (
 // run is one run of a task.
 type run struct {
 	*Fetcher
-	task Task
-	opts Options
-	disk disk
-	rec  Run
+	task  Task
+	opts  Options
+	place string // of the folder on the present connection
+	disk  disk
+	rec   Run
 
 	stumbled map[uint32]bool // messages that broke the connection once in this run
 	settled  map[uint32]bool // messages this run has dealt with and does not come back to
@@ -130,6 +131,7 @@ func (r *run) pass(ctx context.Context) (err error) {
 		return source(ctx, err)
 	}
 	defer func() { _ = src.Close() }() // nothing depends on how it ends
+	r.place = Place(src.Mailbox(), r.task.Folder)
 	if err := r.target(ctx, src); err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (r *run) pass(ctx context.Context) (err error) {
 	if err != nil {
 		return source(ctx, err)
 	}
-	known, err := r.cfg.Ledger.Known(ctx, r.task.Name, r.task.Place(), validity)
+	known, err := r.cfg.Ledger.Known(ctx, r.task.Name, r.place, validity)
 	if err != nil {
 		return ledgerError(err)
 	}
@@ -195,7 +197,7 @@ func (r *run) settle(ctx context.Context, src Source, validity uint32) (failed m
 	}
 	var saved []Entry
 	for _, e := range unfinished {
-		here := e.Folder == r.task.Place() && e.UIDValidity == validity
+		here := e.Folder == r.place && e.UIDValidity == validity
 		switch {
 		case here && e.State == Saved:
 			saved = append(saved, e)
@@ -256,7 +258,7 @@ func (r *run) chunk(ctx context.Context, src Source, validity uint32, uids []uin
 	for _, uid := range uids {
 		e, again := failed[uid]
 		if !again {
-			e = Entry{Key: Key{Task: r.task.Name, Folder: r.task.Place(), UIDValidity: validity, UID: uid}}
+			e = Entry{Key: Key{Task: r.task.Name, Folder: r.place, UIDValidity: validity, UID: uid}}
 		}
 		d, there := about[uid]
 		if !there {

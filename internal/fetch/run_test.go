@@ -125,12 +125,12 @@ func TestAMessageThatBreaksConnectionsIsParkedAtLast(t *testing.T) {
 	b := newBench(t, p, nil)
 	for i, want := range []EntryState{EntryFailed, EntryFailed, Parked, Parked} {
 		b.run(t)
-		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, b.task.Place(), 14, 1})
+		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, 1})
 		if err != nil || e.State != want || e.Reason == "" {
 			t.Fatalf("run %d: %+v, %v; want %s", i+1, e, err, want)
 		}
 	}
-	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, b.task.Place(), 14, 2}); err != nil || e.State != Done {
+	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, 2}); err != nil || e.State != Done {
 		t.Errorf("the message behind it: %+v, %v", e, err)
 	}
 }
@@ -235,7 +235,7 @@ func TestRenumberedFolder(t *testing.T) {
 	}
 }
 
-func TestAnotherAccountIsAnotherMemory(t *testing.T) {
+func TestAnotherMailboxIsAnotherMemory(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"))
 	b := newBench(t, p, nil)
@@ -244,6 +244,10 @@ func TestAnotherAccountIsAnotherMemory(t *testing.T) {
 	if err := b.ledger.PutTask(t.Context(), b.task); err != nil {
 		t.Fatal(err)
 	}
+	if r := b.run(t); r.Looked != 0 {
+		t.Errorf("the same mailbox under another account was read again: %+v", r)
+	}
+	p.address = b.task.Account
 	p.inbox[1].raw = message("9", "z.pdf", "omega")
 	if r := b.run(t); r.Saved != 1 {
 		t.Errorf("UID 1 of another mailbox was taken for the one known: %+v", r)
@@ -393,5 +397,29 @@ func TestManyMessages(t *testing.T) {
 	}
 	if len(seen) != count {
 		t.Errorf("%d different files of %d", len(seen), count)
+	}
+}
+
+// An account may be given another mailbox while its task stays. Servers number the
+// folders of both alike.
+func TestAnotherMailboxUnderTheSameAccount(t *testing.T) {
+	t.Parallel()
+	first, second := newPost(message("1", "a.pdf", "alpha")), newPost(message("2", "b.pdf", "beta"))
+	second.address = "other@contoso.com"
+	b := newBench(t, first, func(task *Task) { task.After = AfterMove; task.MoveTo = "Done" })
+	first.fail = func(op string, _ uint32) error {
+		if op == "move" {
+			return fault.New(fault.NeedsAdmin, op, "not now")
+		}
+		return nil
+	}
+	if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, fault.NeedsAdmin) {
+		t.Fatalf("the move should stay owed: %v", err)
+	}
+	b.cfg.Sources = second
+	b.run(t)
+	names := strings.Join(snapshot(t, b.task.Directory), " ")
+	if !strings.Contains(names, "a.pdf") || !strings.Contains(names, "b.pdf") {
+		t.Errorf("files: %s", names)
 	}
 }

@@ -22,6 +22,9 @@ type Sources interface {
 // another by now. Methods that change tolerate messages that are gone, and may be
 // repeated. Everything else leaves the folder as it is, unread messages unread.
 type Source interface {
+	// Mailbox is the address of the mailbox that was signed in to, whatever the
+	// account is called.
+	Mailbox() string
 	// Search returns the folder's UIDVALIDITY and the ascending UIDs in it, perhaps
 	// only of those unread, perhaps only of those that arrived after since (a rough
 	// lower bound; zero for all).

@@ -50,8 +50,15 @@ func (e exchange) Open(ctx context.Context, account, folder string) (fetch.Sourc
 		_ = c.Close()
 		return nil, err
 	}
-	return c.Folder(folder), nil
+	return mailboxFolder{c.Folder(folder), account}, nil
 }
+
+type mailboxFolder struct {
+	*imap.Folder
+	address string
+}
+
+func (f mailboxFolder) Mailbox() string { return f.address }
 
 // site is the simulator, a ledger and a task.
 type site struct {
