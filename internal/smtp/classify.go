@@ -23,6 +23,9 @@ const (
 )
 
 func (r reply) class(stage string) (fault.Kind, time.Duration) {
+	if kind, ok := r.classOfRecipient(stage); ok {
+		return kind, 0
+	}
 	if kind, after, ok := classByEnhanced(r.enhanced); ok {
 		return kind, after
 	}
@@ -43,6 +46,19 @@ func (r reply) class(stage string) (fault.Kind, time.Duration) {
 		return fault.Permanent, 0
 	}
 	return fault.NeedsAdmin, 0 // refused before any message was spoken of
+}
+
+// classOfRecipient knows the codes that mean something else when they answer RCPT TO.
+func (r reply) classOfRecipient(stage string) (kind fault.Kind, ok bool) {
+	switch {
+	case stage != StageRCPT || r.code/100 != 5:
+		return fault.Unknown, false
+	case r.enhanced == "5.2.2": // the recipient's mailbox is full; after the message it is our own
+		return fault.Permanent, true
+	case r.enhanced == "5.5.3": // too many in one message: those before it are taken, this one comes with the next
+		return fault.Temporary, true
+	}
+	return fault.Unknown, false
 }
 
 func classByEnhanced(enhanced string) (kind fault.Kind, after time.Duration, ok bool) {
