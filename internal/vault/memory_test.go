@@ -25,6 +25,7 @@ type memory struct {
 	settings    map[string][]byte
 	failCommits int // how many commits still fail
 	states      int // how often SetState changed something
+	beforeState func(vault.State)
 }
 
 type claim struct {
@@ -108,6 +109,9 @@ func (m *memory) DeleteAccount(_ context.Context, name string) error {
 }
 
 func (m *memory) SetState(ctx context.Context, name string, s vault.State, reason string, since, probeAt time.Time) (bool, error) {
+	if m.beforeState != nil {
+		m.beforeState(s)
+	}
 	defer m.lock()()
 	a, err := get(m.accounts, "account", name)
 	if err != nil || ctx.Err() != nil {

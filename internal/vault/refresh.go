@@ -109,10 +109,22 @@ func (v *Vault) failed(ctx context.Context, n need, g Grant, err error) error {
 	}
 	keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitFor)
 	defer cancel()
-	if now, gerr := v.store.Grant(keep, n.account.Name); gerr == nil && now.Generation != g.Generation {
+	if v.replaced(keep, g) {
 		return errOthersTurn
 	}
-	return errors.Join(err, v.enter(keep, n.account, state, err.Error(), probe))
+	if serr := v.enter(keep, n.account, state, err.Error(), probe); serr != nil || !v.replaced(keep, g) {
+		return errors.Join(err, serr)
+	}
+	if serr := v.enter(keep, n.account, Active, "", time.Time{}); serr != nil { // somebody signed in between the look and the pause
+		return serr
+	}
+	return errOthersTurn
+}
+
+// replaced reports whether somebody else has committed a grant in place of g.
+func (v *Vault) replaced(ctx context.Context, g Grant) bool {
+	now, err := v.store.Grant(ctx, g.Account)
+	return err == nil && now.Generation != g.Generation
 }
 
 // enter records a state and logs its change, once.

@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -323,4 +324,27 @@ func TestTwoResourcesFromOneRefreshToken(t *testing.T) {
 		t.Error("one resource's token replaced the other's")
 	}
 	s.wantAsked(1)
+}
+
+// Somebody signs in just while an older grant is found to be dead. The account must
+// not end up paused: nobody would sign in a second time.
+func TestSignInWhileTheOldGrantDies(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.world.TokenLife = time.Hour
+	s.signIn()
+	s.pass(2 * time.Hour)
+	s.answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_grant"}`)
+	})
+	var once sync.Once
+	s.store.beforeState = func(state vault.State) {
+		if state == vault.NeedsSignIn {
+			once.Do(func() { s.signIn() })
+		}
+	}
+	s.token(vault.Send, false)
+	s.wantState(vault.Active)
 }
