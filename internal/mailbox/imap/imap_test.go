@@ -22,7 +22,13 @@ import (
 	"postern/internal/secret"
 )
 
-var _ fetch.Source = (*imap.Folder)(nil)
+// A folder is all of a fetch.Source but the address, which whoever signed in knows.
+var _ fetch.Source = struct {
+	*imap.Folder
+	addressed
+}{}
+
+type addressed interface{ Mailbox() string }
 
 const letter = "From: a@b.c\r\nSubject: hello\r\n\r\nbody\r\n"
 
