@@ -78,3 +78,19 @@ func Scrub(s string, secrets ...Text) string {
 	}
 	return s
 }
+
+// echoed is how much of a line must come back to count as its echo.
+const echoed = 12
+
+// Unecho cuts an answer off where it begins to repeat a line of credentials that it
+// answers: servers quote commands they do not understand, whole or in part.
+func Unecho(answer string, said Text) string {
+	if len(said.clear) < echoed {
+		return answer
+	}
+	before, _, repeats := strings.Cut(answer, said.clear[:echoed])
+	if !repeats {
+		return answer
+	}
+	return before + Redacted
+}

@@ -58,3 +58,20 @@ func TestScrub(t *testing.T) {
 		t.Errorf("got %q", out)
 	}
 }
+
+func TestUnecho(t *testing.T) {
+	t.Parallel()
+	said := secret.New("dXNlcj1zY2FuAWF1dGg9QmVhcmVyIFRPS0VO")
+	for in, want := range map[string]string{
+		"no such thing": "no such thing",
+		`"AUTH XOAUTH2 dXNlcj1zY2FuAWF1dGg9QmVhcmVyIFRPS0VO" is unknown`: `"AUTH XOAUTH2 ` + secret.Redacted,
+		"unknown: dXNlcj1zY2FuAWF1dGg9Qm...":                             "unknown: " + secret.Redacted,
+	} {
+		if got := secret.Unecho(in, said); got != want {
+			t.Errorf("%q became %q", in, got)
+		}
+	}
+	if got := secret.Unecho("= is wrong", secret.New("=")); got != "= is wrong" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"encoding/base64"
+	"strings"
 
 	"github.com/emersion/go-sasl"
 
@@ -69,7 +70,8 @@ func (c *Conn) authLine(mech string, ir []byte, oneLine bool) (reply, error) {
 	return c.authSay(line+" "+base64.StdEncoding.EncodeToString(ir), line+" "+secret.Redacted)
 }
 
-// authSay sends a line of the dialogue and reads whatever comes back.
+// authSay sends a line of the dialogue and reads whatever comes back, without the
+// echo of what is not shown.
 func (c *Conn) authSay(line, shown string) (reply, error) {
 	c.wire.setPatience(c.times.Auth)
 	if err := c.say(StageAUTH, line, shown); err != nil {
@@ -78,9 +80,17 @@ func (c *Conn) authSay(line, shown string) (reply, error) {
 	if err := c.flush(StageAUTH); err != nil {
 		return reply{}, err
 	}
-	r, err := readReply(c.br, c.trace)
+	hidden := func(s string) string { return s }
+	if line != shown {
+		said := secret.New(line[strings.LastIndexByte(line, ' ')+1:])
+		hidden = func(s string) string { return secret.Unecho(s, said) }
+	}
+	r, err := readReply(c.br, func(answer string) { c.trace(hidden(answer)) })
 	if err != nil {
 		return reply{}, c.lost(StageAUTH, err)
+	}
+	for i := range r.lines {
+		r.lines[i] = hidden(r.lines[i])
 	}
 	return r, nil
 }

@@ -371,3 +371,21 @@ func (r *recorder) String() string {
 	defer r.mu.Unlock()
 	return r.b.String()
 }
+
+func TestEchoedCredentialsAreCutOff(t *testing.T) {
+	t.Parallel()
+	u := serve(t, dialogue(t, "echo"))
+	var trace recorder
+	cfg := u.config()
+	cfg.Trace = trace.add
+	err := dial(t, cfg).Auth(t.Context(), xoauth2)
+	if r := fault.ReplyOf(err); r == nil || r.Code != "500" {
+		t.Fatalf("got %v", err)
+	}
+	for _, text := range []string{err.Error(), trace.String()} {
+		if strings.Contains(text, "QmVhcmVyI") || !strings.Contains(text, "unrecognized") {
+			t.Errorf("it shows too much or too little:\n%s", text)
+		}
+	}
+	u.asWritten(t)
+}

@@ -9,6 +9,7 @@ package imap
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"postern/internal/fault"
 	"postern/internal/mailbox"
+	"postern/internal/secret"
 )
 
 // Client is one connection. Operations run one after the other; it is safe for
@@ -128,7 +130,7 @@ func (c *Client) Authenticate(ctx context.Context, client sasl.Client) error {
 	if err := c.conn.RequireTLS("imap AUTHENTICATE"); err != nil {
 		return err
 	}
-	mech, _, err := client.Start()
+	mech, first, err := client.Start()
 	if err != nil {
 		return fault.Wrap(fault.Invalid, "imap AUTHENTICATE", err)
 	}
@@ -141,7 +143,11 @@ func (c *Client) Authenticate(ctx context.Context, client sasl.Client) error {
 			WithHint("check the host name: this server cannot take tokens")
 	}
 	if err := c.c.Authenticate(client); err != nil {
-		return c.failed(ctx, "AUTHENTICATE", err)
+		err = c.failed(ctx, "AUTHENTICATE", err)
+		if r := fault.ReplyOf(err); r != nil {
+			r.Text = secret.Unecho(r.Text, secret.New(base64.StdEncoding.EncodeToString(first)))
+		}
+		return err
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package imap_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,23 @@ func TestRefusedTokenWithAReason(t *testing.T) {
 	err := c.Authenticate(t.Context(), sasl.NewXOAUTH2Client(user, secret.New(token)))
 	if !errors.Is(err, fault.NeedsSignIn) || fault.ReplyOf(err).Text != "Authentication failed." {
 		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+}
+
+func TestEchoedCredentialsAreCutOff(t *testing.T) {
+	t.Parallel()
+	client := sasl.NewXOAUTH2Client(user, secret.New(token))
+	_, first, err := client.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := base64.StdEncoding.EncodeToString(first)
+	c := dial(t, scripted(t, `S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2] ready
+		C: AUTHENTICATE XOAUTH2 dXNlcj1p
+		S: TAG BAD unknown command XOAUTH2 `+said))
+	err = c.Authenticate(t.Context(), client)
+	if err == nil || strings.Contains(err.Error(), said[12:]) || !strings.Contains(err.Error(), "unknown command") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"postern/internal/fault"
 	"postern/internal/mailbox"
+	"postern/internal/secret"
 )
 
 const protocol = "pop3"
@@ -99,7 +100,7 @@ func (c *Client) Capabilities(ctx context.Context) ([]string, error) {
 // Authenticate signs in (RFC 5034). The mechanism goes first and the credentials
 // on a line of their own: Exchange hangs up on a single line. It refuses to over
 // clear text. A refusal is fault.NeedsSignIn; Microsoft gives no reason.
-func (c *Client) Authenticate(ctx context.Context, client sasl.Client) error {
+func (c *Client) Authenticate(ctx context.Context, client sasl.Client) (err error) {
 	defer c.begin(ctx)()
 	if err := c.conn.RequireTLS("pop3 AUTH"); err != nil {
 		return err
@@ -111,6 +112,12 @@ func (c *Client) Authenticate(ctx context.Context, client sasl.Client) error {
 	if err := c.send(ctx, "AUTH", "AUTH "+mech); err != nil {
 		return err
 	}
+	said := secret.New(base64.StdEncoding.EncodeToString(response))
+	defer func() {
+		if r := fault.ReplyOf(err); r != nil {
+			r.Text = secret.Unecho(r.Text, said)
+		}
+	}()
 	const rounds = 3 // the credentials, a challenge with the reason, one to spare
 	for range rounds {
 		text, more, err := c.challenge(ctx)

@@ -213,6 +213,7 @@ func TestAuthenticate(t *testing.T) {
 		{"refused with a reason", "C: " + credentials + "\nS: + eyJzdGF0dXMiOiI0MDEifQ==\nC: <empty>\nS: -ERR no", fault.NeedsSignIn},
 		{"keeps asking", "C: " + credentials + "\nS: + e30=\nC: <empty>\nS: + e30=", fault.NeedsSignIn},
 		{"busy", "C: " + credentials + "\nS: -ERR [IN-USE] mailbox locked", fault.Temporary},
+		{"echoes", "C: " + credentials + "\nS: -ERR unknown command " + credentials, fault.NeedsSignIn},
 		{"hangs up", "C: " + credentials, fault.Temporary},
 		{"garbage", "C: " + credentials + "\nS: HTTP/1.1 400 Bad Request", fault.Temporary},
 	} {
