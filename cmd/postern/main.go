@@ -78,8 +78,8 @@ a user name and a password.
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.configFile, "config", "", "TOML file (default: postern.toml here, then /etc/postern/postern.toml, when there is one)")
 	for _, k := range config.Keys() {
-		if k.Name == "master_key" {
-			continue // a secret on a command line would stand in the process list
+		if k.Secret {
+			continue
 		}
 		flags.String(k.Flag(), k.Default, k.Help+" ["+k.Env()+"]")
 	}

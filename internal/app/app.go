@@ -20,6 +20,7 @@ import (
 	"postern/internal/entra"
 	"postern/internal/fault"
 	"postern/internal/fetch"
+	"postern/internal/outbound"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/store"
@@ -83,10 +84,14 @@ func (a *App) build(ctx context.Context) error {
 	if a.Catalogue, err = catalogue.Load(); err != nil {
 		return err
 	}
-	a.entra = entra.New(time.Now)
+	network, err := a.network()
+	if err != nil {
+		return err
+	}
+	a.entra = entra.New(time.Now, network)
 	a.Vault = vault.Open(vault.Config{
 		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
-		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"),
+		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
 	a.Relay = relay.New(relay.Config{
 		Store: a.Store, Accounts: accounts{a}, Holder: a.holder, Hostname: a.hostname(),
@@ -97,6 +102,23 @@ func (a *App) build(ctx context.Context) error {
 		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
 	})
 	return nil
+}
+
+// network is the way web requests take.
+func (a *App) network() (outbound.Network, error) {
+	n := outbound.Network{Proxy: a.Config.Proxy.Text, Direct: a.Config.NoProxy}
+	if a.Config.CAFile == "" {
+		return n, nil
+	}
+	pem, err := os.ReadFile(a.Config.CAFile)
+	if err != nil {
+		return n, fault.Wrap(fault.Invalid, "ca_file", err)
+	}
+	n.CA = string(pem)
+	if _, err := outbound.Roots(n.CA); err != nil {
+		return n, fault.Wrap(fault.Invalid, "ca_file", err)
+	}
+	return n, nil
 }
 
 // checkKey is the setting under which the vault keeps its sealed check value.

@@ -6,6 +6,7 @@ import (
 	"postern/internal/check"
 	"postern/internal/fault"
 	"postern/internal/mail"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 	"postern/internal/vault"
 )
@@ -20,7 +21,7 @@ func (a *App) Check(ctx context.Context, acct vault.Account, p vault.Purpose, on
 	if !ok {
 		return check.Report{}, fault.New(fault.Invalid, "check "+acct.Name, "there is no check for the purpose %q yet", p)
 	}
-	pool, err := roots(reg.Cloud.CA)
+	pool, err := outbound.Roots(reg.Cloud.CA)
 	if err != nil {
 		return check.Report{}, err
 	}

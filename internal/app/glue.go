@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"postern/internal/mail"
 	"postern/internal/mailbox"
 	"postern/internal/mailbox/imap"
+	"postern/internal/outbound"
 	"postern/internal/relay"
 	"postern/internal/sasl"
 	"postern/internal/secret"
@@ -30,22 +30,6 @@ func (a *App) account(ctx context.Context, name string) (vault.Account, vault.Ap
 	return acct, reg, err
 }
 
-// roots returns the authorities of a cloud: the system's, and the operator's own.
-// nil means the system's alone.
-func roots(pem string) (*x509.CertPool, error) {
-	if pem == "" {
-		return nil, nil //nolint:nilnil // nil is what crypto/tls takes for the system's roots
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM([]byte(pem)) {
-		return nil, fault.New(fault.NeedsAdmin, "read the CA bundle", "it holds no certificate in PEM").WithHint("give custom.ca as {file: ca.pem}")
-	}
-	return pool, nil
-}
-
 // routes tells the relay where an account's mail leaves.
 type routes struct{ *App }
 
@@ -61,7 +45,7 @@ func (r routes) Route(ctx context.Context, name string) (relay.Route, error) {
 	if !reg.Cloud.SMTP.Set() {
 		return relay.Route{}, fault.New(fault.NeedsAdmin, "send", "app %q names no SMTP server", reg.Name).WithHint("set custom.smtp and apply")
 	}
-	pool, err := roots(reg.Cloud.CA)
+	pool, err := outbound.Roots(reg.Cloud.CA)
 	return relay.Route{Mailbox: acct.Mailbox, Server: reg.Cloud.SMTP, RootCAs: pool}, err
 }
 
@@ -109,7 +93,7 @@ func (a accounts) Pause(ctx context.Context, account string, kind fault.Kind, re
 	if kind == fault.NeedsAdmin {
 		state, probe = vault.NeedsAdmin, now.Add(probeEvery)
 	}
-	changed, err := a.Store.SetState(ctx, account, state, reason, now, probe)
+	changed, err := a.Store.SetState(ctx, account, vault.Transition{To: state, By: vault.Server, Reason: reason, At: now, ProbeAt: probe})
 	if changed {
 		a.log.WarnContext(ctx, "account paused: its mail waits", "account", account, "state", string(state), "reason", reason)
 	}
@@ -121,7 +105,7 @@ func (a accounts) Working(ctx context.Context, account string) error {
 	if err != nil || acct.State == vault.Active {
 		return err
 	}
-	_, err = a.Store.SetState(ctx, account, vault.Active, "", time.Now(), time.Time{})
+	_, err = a.Store.SetState(ctx, account, vault.Transition{To: vault.Active, By: vault.Server, At: time.Now()})
 	return err
 }
 
@@ -149,7 +133,7 @@ func (s sources) Open(ctx context.Context, name, folder string) (fetch.Source, e
 	if !reg.Cloud.IMAP.Set() {
 		return nil, fault.New(fault.NeedsAdmin, "fetch", "app %q names no IMAP server", reg.Name).WithHint("set custom.imap and apply")
 	}
-	pool, err := roots(reg.Cloud.CA)
+	pool, err := outbound.Roots(reg.Cloud.CA)
 	if err != nil {
 		return nil, err
 	}

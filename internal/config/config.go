@@ -30,6 +30,10 @@ type Config struct {
 	Database      string      `toml:"database" help:"PostgreSQL URL for several nodes (empty: SQLite in data_dir)"`
 	MasterKey     secret.Text `toml:"master_key" help:"master key itself, for those who keep it in the environment (empty: master_key_file)"`
 	MasterKeyFile string      `toml:"master_key_file" help:"file with the master key (empty: data_dir/master.key, made on first start)"`
+	MasterKeyURL  string      `toml:"master_key_url" help:"cloud key service that holds the master key: awskms://, gcpkms://, azurekeyvault:// or hashivault:// (empty: master_key_file)"`
+	Proxy         Proxy       `toml:"proxy" help:"http://, https:// or socks5:// proxy for token and Graph requests, name and password included (empty: HTTPS_PROXY)"`
+	NoProxy       string      `toml:"no_proxy" help:"who is reached past the proxy: hosts, .domains, addresses and networks, comma separated"`
+	CAFile        string      `toml:"ca_file" help:"certificate authorities in PEM, believed beside the system's"`
 	PublicURL     URL         `toml:"public_url" default:"http://localhost:9090" help:"address under which browsers reach Postern; the redirect URI follows from it"`
 	WebListen     Listen      `toml:"web_listen" default:":9090" help:"host:port of the web pages"`
 	SMTPListen    Listen      `toml:"smtp_listen" default:":587" help:"host:port of the SMTP door (STARTTLS); \"off\" closes it"`
@@ -46,6 +50,7 @@ type Key struct {
 	Name    string // as in the file: data_dir
 	Default string
 	Help    string
+	Secret  bool // may hold a password, and so is no flag: it would stand in the process list
 }
 
 // Env is the key's name in the environment.
@@ -59,8 +64,11 @@ func Keys() []Key {
 	t := reflect.TypeFor[Config]()
 	keys := make([]Key, 0, t.NumField())
 	for i := range t.NumField() {
-		tag := t.Field(i).Tag
-		keys = append(keys, Key{Name: tag.Get("toml"), Default: tag.Get("default"), Help: tag.Get("help")})
+		tag, kind := t.Field(i).Tag, t.Field(i).Type
+		keys = append(keys, Key{
+			Name: tag.Get("toml"), Default: tag.Get("default"), Help: tag.Get("help"),
+			Secret: kind == reflect.TypeFor[secret.Text]() || kind == reflect.TypeFor[Proxy](),
+		})
 	}
 	return keys
 }
@@ -103,6 +111,8 @@ func (c *Config) validate() error {
 		return fault.New(fault.Invalid, "configuration", "data_dir is empty").WithHint("name a directory that Postern may write to")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fault.New(fault.Invalid, "configuration", "tls_cert and tls_key go together: one is set and the other is not")
+	case c.MasterKeyURL != "" && (c.MasterKeyFile != "" || !c.MasterKey.Empty()):
+		return fault.New(fault.Invalid, "configuration", "master_key_url, master_key_file and master_key exclude each other")
 	case c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://"):
 		return fault.New(fault.Invalid, "configuration", "database: allowed is a URL like postgres://user@host/name, or nothing for SQLite")
 	}

@@ -63,6 +63,8 @@ func TestErrorsNameFileLineKeyAndWhatIsAllowed(t *testing.T) {
 		"syntax":      {"data_dir = \n", []string{"postern.toml:1:"}},
 		"size":        {"max_message = \"huge\"\n", []string{"max_message", "150MB"}},
 		"tls":         {"tls_cert = \"a\"\n", []string{"tls_cert and tls_key"}},
+		"proxy":       {"proxy = \"ftp://u:hidden@p:1\"\n", []string{"postern.toml:1:", "proxy", "socks5://"}},
+		"two keys":    {"master_key_url = \"awskms://x\"\nmaster_key_file = \"f\"\n", []string{"exclude each other"}},
 		"database":    {"database = \"mysql://x\"\n", []string{"database", "postgres://"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,6 +72,9 @@ func TestErrorsNameFileLineKeyAndWhatIsAllowed(t *testing.T) {
 			_, err := config.Load(write(t, c.text), noEnv, nil)
 			if !errors.Is(err, fault.Invalid) {
 				t.Fatalf("got %v", err)
+			}
+			if strings.Contains(err.Error(), "hidden") {
+				t.Errorf("%q quotes a password", err)
 			}
 			for _, w := range c.want {
 				if !strings.Contains(err.Error(), w) {

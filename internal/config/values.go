@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"postern/internal/secret"
 )
 
 // URL is an absolute http or https address without path, query or trailing slash.
@@ -106,4 +109,19 @@ func (f *LogFormat) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not a format; allowed: auto, text, json", b)
+}
+
+// Proxy is the address of a proxy, which may hold a name and a password.
+type Proxy struct{ secret.Text }
+
+// UnmarshalText checks the form. What is wrong is said without quoting it.
+func (p *Proxy) UnmarshalText(b []byte) error {
+	s := strings.TrimSpace(string(b))
+	u, err := url.Parse(s)
+	known := err == nil && (u.Scheme == "http" || u.Scheme == "https" || u.Scheme == "socks5" || u.Scheme == "socks5h")
+	if s != "" && (!known || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
+		return errors.New("it is not usable; allowed: http://, https:// or socks5://[name:password@]host:port")
+	}
+	p.Text = secret.New(s)
+	return nil
 }

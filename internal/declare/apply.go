@@ -23,11 +23,11 @@ import (
 type Vault interface {
 	Apps(ctx context.Context) ([]vault.App, error)
 	App(ctx context.Context, name string) (vault.App, error)
-	PutApp(ctx context.Context, a vault.App, clear *secret.Text) error // nil keeps the sealed secret
+	PutApp(ctx context.Context, a vault.App, proof vault.Proof) error
 	SecretIs(a vault.App, clear secret.Text) bool
 	Accounts(ctx context.Context) ([]vault.Account, error)
 	Account(ctx context.Context, name string) (vault.Account, error)
-	PutAccount(ctx context.Context, a vault.Account) error
+	PutAccount(ctx context.Context, a vault.Account, clear *secret.Text) error // nil keeps the sealed password
 }
 
 // Passwords makes and checks the local passwords of devices.
@@ -153,7 +153,7 @@ func (a Applier) app(d App) (step, error) {
 			w.Secret = have.Secret
 			return reflect.DeepEqual(normal(w), normal(have)) && (clear == nil || a.Vault.SecretIs(have, *clear))
 		}
-		return c.put(err, same, func() error { return a.Vault.PutApp(ctx, want, clear) })
+		return c.put(err, same, func() error { return a.Vault.PutApp(ctx, want, vault.Proof{Secret: clear}) })
 	}, nil
 }
 
@@ -246,10 +246,11 @@ func (a Applier) account(d Account) (step, error) {
 		c := Change{Kind: "account", Name: d.Name}
 		have, err := a.Vault.Account(ctx, d.Name)
 		same := func() bool {
-			have.State, have.Reason, have.Since, have.ProbeAt = "", "", time.Time{}, time.Time{}
+			have.State, have.By, have.Reason, have.Since, have.ProbeAt = "", "", "", time.Time{}, time.Time{}
+			have.Password, have.PasswordSet = nil, time.Time{}
 			return reflect.DeepEqual(want, have)
 		}
-		return c.put(err, same, func() error { return a.Vault.PutAccount(ctx, want) })
+		return c.put(err, same, func() error { return a.Vault.PutAccount(ctx, want, nil) })
 	}, nil
 }
 

@@ -57,8 +57,9 @@ func (m *memory) Apps(context.Context) ([]vault.App, error) { return values(m.ap
 func (m *memory) App(_ context.Context, n string) (vault.App, error) {
 	return get(m.apps, n)
 }
-func (m *memory) PutApp(_ context.Context, a vault.App, clear *secret.Text) error {
+func (m *memory) PutApp(_ context.Context, a vault.App, proof vault.Proof) error {
 	m.writes++
+	clear := proof.Secret
 	if clear != nil {
 		m.secrets[a.Name] = clear.Reveal()
 		a.Secret = vault.Sealed("sealed")
@@ -75,7 +76,7 @@ func (m *memory) Accounts(context.Context) ([]vault.Account, error) { return val
 func (m *memory) Account(_ context.Context, n string) (vault.Account, error) {
 	return get(m.accounts, n)
 }
-func (m *memory) PutAccount(_ context.Context, a vault.Account) error {
+func (m *memory) PutAccount(_ context.Context, a vault.Account, _ *secret.Text) error {
 	m.writes++
 	a.State = vault.Active // as if somebody had signed in meanwhile
 	m.accounts[a.Name] = a

@@ -2,8 +2,6 @@ package entra
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +14,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"postern/internal/fault"
+	"postern/internal/outbound"
 )
 
 // What bounds a conversation with a provider.
@@ -29,7 +28,8 @@ const (
 // Client talks to any number of clouds. It remembers their public metadata and
 // keys for an hour, and nothing of anybody's. It is safe for concurrent use.
 type Client struct {
-	now func() time.Time
+	now     func() time.Time
+	network outbound.Network
 
 	mu       sync.Mutex
 	clients  map[string]*http.Client // by CA bundle
@@ -50,9 +50,10 @@ type metadata struct {
 	read time.Time
 }
 
-// New builds a Client. now is the clock that judges id tokens and expiry.
-func New(now func() time.Time) *Client {
-	return &Client{now: now, clients: map[string]*http.Client{}, metadata: map[place]metadata{}}
+// New builds a Client. now is the clock that judges id tokens and expiry; network
+// is the way its requests take.
+func New(now func() time.Time, network outbound.Network) *Client {
+	return &Client{now: now, network: network, clients: map[string]*http.Client{}, metadata: map[place]metadata{}}
 }
 
 // http returns the client that trusts a CA bundle.
@@ -62,25 +63,11 @@ func (c *Client) http(ca string) (*http.Client, error) {
 	if hc, ok := c.clients[ca]; ok {
 		return hc, nil
 	}
-	tc := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM([]byte(ca)) {
-			return nil, fault.New(fault.NeedsAdmin, "read the CA bundle", "it holds no certificate in PEM").WithHint("give custom.ca as {file: ca.pem}")
-		}
-		tc.RootCAs = pool
+	transport, err := c.network.Transport(ca)
+	if err != nil {
+		return nil, err
 	}
-	hc := &http.Client{
-		Timeout:       requestTimeout,
-		CheckRedirect: sameHost,
-		Transport: bounded{&http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: tc, ForceAttemptHTTP2: true,
-			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4,
-		}},
-	}
+	hc := &http.Client{Timeout: requestTimeout, CheckRedirect: sameHost, Transport: bounded{transport}}
 	c.clients[ca] = hc
 	return hc, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/entra"
 	"postern/internal/fault"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 )
 
@@ -23,7 +24,7 @@ func clock() time.Time { return time.Now() }
 func TestAuthorizeURL(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	c := entra.New(clock)
+	c := entra.New(clock, outbound.Network{})
 	a := entra.AuthRequest{
 		Redirect: "http://localhost:9090/register_microsoft_graph_api/", State: "the state", Nonce: "the-nonce", Verifier: verifier,
 		Scopes: []string{"https://outlook.office.com/SMTP.Send", "https://graph.microsoft.com/Mail.Send"}, LoginHint: "scan@contoso.com",
@@ -67,7 +68,7 @@ func TestRedeem(t *testing.T) {
 	p := newProvider(t)
 	p.gives(http.StatusOK, token(map[string]any{"id_token": p.idToken(nil)}))
 	now := time.Now()
-	got, err := entra.New(func() time.Time { return now }).Redeem(t.Context(), p.registration(), redemption())
+	got, err := entra.New(func() time.Time { return now }, outbound.Network{}).Redeem(t.Context(), p.registration(), redemption())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestAnIDTokenThatProvesNothing(t *testing.T) {
 			base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"x"}`)) + ".",
 	} {
 		p.gives(http.StatusOK, token(map[string]any{"id_token": raw}))
-		_, err := entra.New(clock).Redeem(t.Context(), p.registration(), redemption())
+		_, err := entra.New(clock, outbound.Network{}).Redeem(t.Context(), p.registration(), redemption())
 		if !errors.Is(err, fault.Denied) {
 			t.Errorf("%s: %v, want it denied", name, err)
 		}
@@ -142,7 +143,7 @@ func TestTheIssuerOfASharedEndpoint(t *testing.T) {
 		p.gives(http.StatusOK, token(map[string]any{"id_token": p.idToken(c.claims)}))
 		r := p.registration()
 		r.Tenant = "organizations"
-		_, err := entra.New(clock).Redeem(t.Context(), r, redemption())
+		_, err := entra.New(clock, outbound.Network{}).Redeem(t.Context(), r, redemption())
 		if (err == nil) != c.good {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -156,7 +157,7 @@ func TestKeysThatCannotBeHadAreAnOutage(t *testing.T) {
 	p.set(func(p *provider) {
 		p.keys = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 	})
-	_, err := entra.New(clock).Redeem(t.Context(), p.registration(), redemption())
+	_, err := entra.New(clock, outbound.Network{}).Redeem(t.Context(), p.registration(), redemption())
 	if !errors.Is(err, fault.Temporary) {
 		t.Errorf("%v, want it temporary", err)
 	}
@@ -165,7 +166,7 @@ func TestKeysThatCannotBeHadAreAnOutage(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	c := entra.New(clock)
+	c := entra.New(clock, outbound.Network{})
 	p.gives(http.StatusOK, token(nil))
 	got, err := c.Refresh(t.Context(), p.registration(), secret.New(refreshToken), []string{"https://outlook.office.com/SMTP.Send"})
 	if err != nil || got.Refresh.Reveal() != "new-refresh-token" {
@@ -188,7 +189,7 @@ func TestAPublicClientSendsNoSecret(t *testing.T) {
 	p.gives(http.StatusOK, token(nil))
 	r := p.registration()
 	r.Secret = secret.Text{}
-	if _, err := entra.New(clock).Refresh(t.Context(), r, secret.New(refreshToken), nil); err != nil {
+	if _, err := entra.New(clock, outbound.Network{}).Refresh(t.Context(), r, secret.New(refreshToken), nil); err != nil {
 		t.Fatal(err)
 	}
 	if p.lastForm().Has("client_secret") {
@@ -201,7 +202,7 @@ func TestClientCredentials(t *testing.T) {
 	p := newProvider(t)
 	p.gives(http.StatusOK, token(map[string]any{"refresh_token": nil}))
 	r := p.registration()
-	c := entra.New(clock)
+	c := entra.New(clock, outbound.Network{})
 	if _, err := c.ClientCredentials(t.Context(), r, r.Cloud.AppOnly); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,7 @@ func TestMetadataIsReadOnceAnHour(t *testing.T) {
 	p := newProvider(t)
 	p.gives(http.StatusOK, token(nil))
 	now := time.Now()
-	c := entra.New(func() time.Time { return now })
+	c := entra.New(func() time.Time { return now }, outbound.Network{})
 	const path = "/" + tenantID + "/v2.0/.well-known/openid-configuration"
 	ask := func(want int) {
 		t.Helper()
@@ -248,7 +249,7 @@ func TestAnAuthorityThatIsAMetadataAddress(t *testing.T) {
 	p.gives(http.StatusOK, token(nil))
 	r := p.registration()
 	r.Cloud.Authority, r.Tenant = p.srv.URL+"/realms/x/.well-known/openid-configuration", ""
-	if _, err := entra.New(clock).Refresh(t.Context(), r, secret.New(refreshToken), nil); err != nil {
+	if _, err := entra.New(clock, outbound.Network{}).Refresh(t.Context(), r, secret.New(refreshToken), nil); err != nil {
 		t.Fatal(err)
 	}
 	if p.count("/realms/x/.well-known/openid-configuration") != 1 {

@@ -12,6 +12,7 @@ import (
 
 	"postern/internal/entra"
 	"postern/internal/fault"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 )
 
@@ -19,7 +20,7 @@ const description = "AADSTS700082: The refresh token has expired due to inactivi
 
 func refresh(t *testing.T, p *provider) error {
 	t.Helper()
-	_, err := entra.New(clock).Refresh(t.Context(), p.registration(), secret.New(refreshToken), []string{"https://outlook.office.com/SMTP.Send"})
+	_, err := entra.New(clock, outbound.Network{}).Refresh(t.Context(), p.registration(), secret.New(refreshToken), []string{"https://outlook.office.com/SMTP.Send"})
 	if err == nil {
 		t.Error("the refresh succeeded")
 	}
@@ -125,13 +126,13 @@ func TestNoAnswer(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := entra.New(clock).Refresh(ctx, p.registration(), secret.New(refreshToken), nil)
+	_, err := entra.New(clock, outbound.Network{}).Refresh(ctx, p.registration(), secret.New(refreshToken), nil)
 	if !errors.Is(err, fault.Temporary) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("silence: %v", err)
 	}
 	r := p.registration()
 	p.srv.Close()
-	_, err = entra.New(clock).Refresh(t.Context(), r, secret.New(refreshToken), nil)
+	_, err = entra.New(clock, outbound.Network{}).Refresh(t.Context(), r, secret.New(refreshToken), nil)
 	if !errors.Is(err, fault.Temporary) || fault.HintOf(err) == "" {
 		t.Errorf("nobody there: %v, hint %q", err, fault.HintOf(err))
 	}
@@ -142,14 +143,14 @@ func TestACertificateNobodyKnows(t *testing.T) {
 	p := newProvider(t)
 	r := p.registration()
 	r.Cloud.CA = ""
-	if _, err := entra.New(clock).Refresh(t.Context(), r, secret.New(refreshToken), nil); !errors.Is(err, fault.Temporary) {
+	if _, err := entra.New(clock, outbound.Network{}).Refresh(t.Context(), r, secret.New(refreshToken), nil); !errors.Is(err, fault.Temporary) {
 		t.Errorf("%v", err)
 	}
 	if len(p.forms) > 0 {
 		t.Error("the secret was sent to a host whose certificate is unknown")
 	}
 	r.Cloud.CA = "no certificate"
-	if _, err := entra.New(clock).Refresh(t.Context(), r, secret.New(refreshToken), nil); !errors.Is(err, fault.NeedsAdmin) {
+	if _, err := entra.New(clock, outbound.Network{}).Refresh(t.Context(), r, secret.New(refreshToken), nil); !errors.Is(err, fault.NeedsAdmin) {
 		t.Errorf("a bundle without a certificate: %v", err)
 	}
 }
@@ -215,7 +216,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			})
 		}
 	})
-	c := entra.New(clock)
+	c := entra.New(clock, outbound.Network{})
 	_, first := c.Redeem(t.Context(), p.registration(), redemption())
 	_, second := c.Refresh(t.Context(), p.registration(), secret.New(refreshToken), nil)
 	for _, err := range []error{first, second} {

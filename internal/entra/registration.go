@@ -14,6 +14,8 @@ type Registration struct {
 	Tenant   string
 	ClientID string
 	Secret   secret.Text // empty for a public client
+	// Certificate proves the app in the secret's place; nil without one.
+	Certificate *Certificate
 }
 
 // Validate checks all of it before anything is sent anywhere.

@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/entra"
 	"postern/internal/fault"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 )
 
@@ -26,7 +27,7 @@ func TestNothingIsSentForABadRegistration(t *testing.T) {
 	} {
 		r := p.registration()
 		change(&r)
-		if _, err := entra.New(clock).Refresh(t.Context(), r, secret.New(refreshToken), nil); !errors.Is(err, fault.Invalid) {
+		if _, err := entra.New(clock, outbound.Network{}).Refresh(t.Context(), r, secret.New(refreshToken), nil); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"postern/internal/entra"
 	"postern/internal/fault"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 )
 
@@ -61,7 +62,7 @@ func FuzzValidateTenant(f *testing.F) {
 func TestABadTenantIsRefusedBeforeAnyRequest(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	c := entra.New(clock)
+	c := entra.New(clock, outbound.Network{})
 	for _, bad := range []string{"evil.example/..", "a@b", "x?y", "%2e", "a:b"} {
 		r := p.registration()
 		r.Tenant = bad

@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"postern/internal/fault"
 	"postern/internal/vault"
 )
 
-const accountColumns = `name, app, mailbox, method, purposes, shared, state, reason, since, probe_at`
+const accountColumns = `name, app, mailbox, method, purposes, shared, password, password_set, give_tokens,
+	state, state_by, reason, since, probe_at`
 
 func scanAccount(row scanner) (a vault.Account, err error) {
 	err = row.Scan(&a.Name, &a.App, document{&a.Mailbox}, &a.Method, document{&a.Purposes}, &a.Shared,
-		&a.State, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt})
+		&a.Password, clock{&a.PasswordSet}, &a.GiveTokens, &a.State, &a.By, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt})
 	return a, err
 }
 
@@ -41,11 +41,12 @@ func (s *Store) PutAccount(ctx context.Context, a vault.Account) error {
 			return err
 		}
 		_, err := exec(ctx, tx, `
-			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 			ON CONFLICT (name) DO UPDATE SET app = excluded.app, mailbox = excluded.mailbox,
-				method = excluded.method, purposes = excluded.purposes, shared = excluded.shared`,
+				method = excluded.method, purposes = excluded.purposes, shared = excluded.shared,
+				password = excluded.password, password_set = excluded.password_set, give_tokens = excluded.give_tokens`,
 			a.Name, a.App, document{a.Mailbox}, string(a.Method), document{a.Purposes}, a.Shared,
-			string(a.State), a.Reason, millis(a.Since), millis(a.ProbeAt))
+			blob(a.Password), millis(a.PasswordSet), a.GiveTokens, string(a.State), string(a.By), a.Reason, millis(a.Since), millis(a.ProbeAt))
 		return err
 	})
 }
@@ -89,21 +90,31 @@ func names(ctx context.Context, tx querier, op, kind, query string, args ...any)
 	return strings.Join(found, ", "), err
 }
 
+// ResealAccount is part of [vault.Store].
+func (s *Store) ResealAccount(ctx context.Context, old, next vault.Account) error {
+	return s.swap(ctx, "reseal account", subject{"account", old.Name},
+		`UPDATE accounts SET password = $2 WHERE name = $1 AND password = $3`, blob(next.Password), blob(old.Password))
+}
+
 // SetState is part of [vault.Store]. Of several callers that bring the same change,
 // one is told that it changed. Since stays when the state does.
-func (s *Store) SetState(ctx context.Context, account string, state vault.State, reason string, since, probeAt time.Time) (changed bool, err error) {
+func (s *Store) SetState(ctx context.Context, account string, t vault.Transition) (changed bool, err error) {
+	heard := `name = $1`
+	if t.To == vault.Active && t.By == vault.Provider { // a token is no answer to what a mail server refused
+		heard += ` AND state_by <> '` + string(vault.Server) + `'`
+	}
 	err = s.writes.do(ctx, "set account state", func(ctx context.Context, tx querier) error {
 		n, err := exec(ctx, tx, `
-			UPDATE accounts SET state = $2, reason = $3, since = $4, probe_at = $5 WHERE name = $1 AND state <> $2`,
-			account, string(state), reason, millis(since), millis(probeAt))
+			UPDATE accounts SET state = $2, state_by = $3, reason = $4, probe_at = $5, since = $6 WHERE `+heard+` AND state <> $2`,
+			account, string(t.To), string(t.By), t.Reason, millis(t.ProbeAt), millis(t.At))
 		changed = n > 0
 		if err != nil || changed {
 			return err
 		}
-		n, err = exec(ctx, tx, `UPDATE accounts SET reason = $2, probe_at = $3 WHERE name = $1`,
-			account, reason, millis(probeAt))
+		n, err = exec(ctx, tx, `UPDATE accounts SET state_by = $2, reason = $3, probe_at = $4 WHERE `+heard+` AND state = $5`,
+			account, string(t.By), t.Reason, millis(t.ProbeAt), string(t.To))
 		if err == nil && n == 0 {
-			err = subject{"account", account}.missing()
+			err = require(ctx, tx, subject{"account", account}, "accounts", "name")
 		}
 		return err
 	})

@@ -7,10 +7,14 @@ import (
 	"postern/internal/vault"
 )
 
-const appColumns = `name, tenant, client_id, cloud, secret, secret_expires`
+const appColumns = `name, tenant, client_id, cloud, secret, secret_expires, certificate, private_key`
 
 func scanApp(row scanner) (a vault.App, err error) {
-	err = row.Scan(&a.Name, &a.Tenant, &a.ClientID, document{&a.Cloud}, &a.Secret, clock{&a.SecretExpires})
+	err = row.Scan(&a.Name, &a.Tenant, &a.ClientID, document{&a.Cloud}, &a.Secret, clock{&a.SecretExpires},
+		&a.Certificate, &a.Key)
+	if len(a.Certificate) == 0 {
+		a.Certificate = nil
+	}
 	return a, err
 }
 
@@ -27,11 +31,31 @@ func (s *Store) App(ctx context.Context, name string) (vault.App, error) {
 // PutApp is part of [vault.Store].
 func (s *Store) PutApp(ctx context.Context, a vault.App) error {
 	_, err := s.write(ctx, "save app registration", `
-		INSERT INTO apps (`+appColumns+`) VALUES ($1, $2, $3, $4, $5, $6)
+		INSERT INTO apps (`+appColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (name) DO UPDATE SET tenant = excluded.tenant, client_id = excluded.client_id,
-			cloud = excluded.cloud, secret = excluded.secret, secret_expires = excluded.secret_expires`,
-		a.Name, a.Tenant, a.ClientID, document{a.Cloud}, blob(a.Secret), millis(a.SecretExpires))
+			cloud = excluded.cloud, secret = excluded.secret, secret_expires = excluded.secret_expires,
+			certificate = excluded.certificate, private_key = excluded.private_key`,
+		a.Name, a.Tenant, a.ClientID, document{a.Cloud}, blob(a.Secret), millis(a.SecretExpires), blob(a.Certificate), blob(a.Key))
 	return err
+}
+
+// ResealApp is part of [vault.Store].
+func (s *Store) ResealApp(ctx context.Context, old, next vault.App) error {
+	return s.swap(ctx, "reseal app registration", subject{"app registration", old.Name},
+		`UPDATE apps SET secret = $2, private_key = $3 WHERE name = $1 AND secret = $4 AND private_key = $5`,
+		blob(next.Secret), blob(next.Key), blob(old.Secret), blob(old.Key))
+}
+
+// swap runs an update of the row of what, whose name is $1, that does nothing when
+// the row is no longer as it was.
+func (s *Store) swap(ctx context.Context, op string, what subject, query string, args ...any) error {
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		n, err := exec(ctx, tx, query, append([]any{what.name}, args...)...)
+		if err == nil && n == 0 {
+			err = fault.New(fault.Conflict, op, "%s %q was changed meanwhile", what.kind, what.name)
+		}
+		return err
+	})
 }
 
 // DeleteApp is part of [vault.Store].

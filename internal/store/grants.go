@@ -95,6 +95,13 @@ func (s *Store) CommitGrant(ctx context.Context, g vault.Grant, holder string) e
 	})
 }
 
+// ResealGrant is part of [vault.Store].
+func (s *Store) ResealGrant(ctx context.Context, old, next vault.Grant) error {
+	args := grantArgs(next)
+	return s.swap(ctx, "reseal grant", subject{"grant of account", old.Account},
+		`UPDATE grants SET refresh = $2, access = $3 WHERE account = $1 AND generation = $4`, args[1], args[2], old.Generation)
+}
+
 func replaceGrant(ctx context.Context, tx querier, g vault.Grant) error {
 	if err := require(ctx, tx, subject{"account", g.Account}, "accounts", "name"); err != nil {
 		return err

@@ -34,3 +34,9 @@ func (s *Store) PutSettingOnce(ctx context.Context, key string, value []byte) (k
 	})
 	return kept, err
 }
+
+// SwapSetting is part of [vault.Store].
+func (s *Store) SwapSetting(ctx context.Context, key string, old, value []byte) error {
+	return s.swap(ctx, "swap setting", subject{"setting", key},
+		`UPDATE settings SET value = $2 WHERE key = $1 AND value = $3`, blob(value), blob(old))
+}

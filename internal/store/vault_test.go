@@ -52,7 +52,7 @@ func TestAccounts(t *testing.T) {
 		got(t, scanAccount())(s.Account(ctx, "scan"))
 		failed(t, second(s.Account(ctx, "nobody")), fault.NotFound, `"nobody"`)
 
-		changed, err := s.SetState(ctx, "scan", vault.NeedsAdmin, "switch\x00 \xff", after(1), after(2*time.Hour))
+		changed, err := s.SetState(ctx, "scan", vault.Transition{To: vault.NeedsAdmin, By: vault.Server, Reason: "switch\x00 \xff", At: after(1), ProbeAt: after(2 * time.Hour)})
 		if !changed || err != nil {
 			t.Fatal(changed, err)
 		}
@@ -61,7 +61,7 @@ func TestAccounts(t *testing.T) {
 		again.State, again.Reason = vault.Active, "from a file"
 		ok(t, s.PutAccount(ctx, again))
 		want := again
-		want.State, want.Reason, want.Since, want.ProbeAt = vault.NeedsAdmin, "switch\uFFFD \uFFFD", t0, after(2*time.Hour)
+		want.State, want.By, want.Reason, want.Since, want.ProbeAt = vault.NeedsAdmin, vault.Server, "switch\uFFFD \uFFFD", t0, after(2*time.Hour)
 		got(t, want)(s.Account(ctx, "scan"))
 
 		fresh := vault.Account{Name: "a", App: "contoso", Mailbox: address("a@b"), Method: vault.Delegated}
@@ -78,19 +78,82 @@ func TestSetState(t *testing.T) {
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		furnished(t, s)
 		ctx := t.Context()
-		failed(t, second(s.SetState(ctx, "nobody", vault.Active, "", t0, t0)), fault.NotFound)
-		got(t, true)(s.SetState(ctx, "scan", vault.NeedsSignIn, "first", after(time.Hour), time.Time{}))
-		got(t, false)(s.SetState(ctx, "scan", vault.NeedsSignIn, "second", after(2*time.Hour), after(3*time.Hour)))
+		failed(t, second(s.SetState(ctx, "nobody", vault.Transition{To: vault.Active, At: t0})), fault.NotFound)
+		got(t, true)(s.SetState(ctx, "scan", vault.Transition{To: vault.NeedsSignIn, By: vault.Provider, Reason: "first", At: after(time.Hour)}))
+		got(t, false)(s.SetState(ctx, "scan", vault.Transition{To: vault.NeedsSignIn, By: vault.Provider, Reason: "second", At: after(2 * time.Hour), ProbeAt: after(3 * time.Hour)}))
 		want := scanAccount()
-		want.State, want.Reason, want.Since, want.ProbeAt = vault.NeedsSignIn, "second", after(time.Hour), after(3*time.Hour)
+		want.State, want.By, want.Reason, want.Since, want.ProbeAt = vault.NeedsSignIn, vault.Provider, "second", after(time.Hour), after(3*time.Hour)
 		got(t, want)(s.Account(ctx, "scan"))
 
 		if n := winners(20, func(int) bool {
-			changed, err := s.SetState(ctx, "scan", vault.Active, "", t0, time.Time{})
+			changed, err := s.SetState(ctx, "scan", vault.Transition{To: vault.Active, By: vault.Provider, At: t0})
 			return changed && err == nil
 		}); n != 1 {
 			t.Errorf("%d callers were told that they changed the state", n)
 		}
+	})
+}
+
+func TestTokenLiftsNoPauseOfAServer(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		furnished(t, s)
+		ctx := t.Context()
+		got(t, true)(s.SetState(ctx, "scan", vault.Transition{To: vault.NeedsAdmin, By: vault.Server, Reason: "535 5.7.139", At: t0, ProbeAt: after(time.Minute)}))
+		got(t, false)(s.SetState(ctx, "scan", vault.Transition{To: vault.Active, By: vault.Provider, At: after(1)}))
+		have, err := s.Account(ctx, "scan")
+		ok(t, err)
+		if have.State != vault.NeedsAdmin || have.Reason != "535 5.7.139" {
+			t.Errorf("a token lifted what a server paused: %+v", have)
+		}
+		for _, by := range []vault.Party{vault.Server, vault.Person} {
+			got(t, true)(s.SetState(ctx, "scan", vault.Transition{To: vault.Active, By: by, At: after(2)}))
+			got(t, true)(s.SetState(ctx, "scan", vault.Transition{To: vault.NeedsAdmin, By: vault.Server, At: after(3)}))
+		}
+	})
+}
+
+func TestResealsReplaceOnlyWhatIsStillSo(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		furnished(t, s)
+		ctx := t.Context()
+		app, err := s.App(ctx, "contoso")
+		ok(t, err)
+		app.Certificate, app.Key = []byte("der"), vault.Sealed("key")
+		ok(t, s.PutApp(ctx, app))
+		next := app
+		next.Secret, next.Key = vault.Sealed("new secret"), vault.Sealed("new key")
+		ok(t, s.ResealApp(ctx, app, next))
+		got(t, next)(s.App(ctx, "contoso"))
+		failed(t, s.ResealApp(ctx, app, next), fault.Conflict, `"contoso"`)
+
+		account, err := s.Account(ctx, "scan")
+		ok(t, err)
+		account.Password, account.PasswordSet, account.GiveTokens = vault.Sealed("old"), after(time.Hour), true
+		ok(t, s.PutAccount(ctx, account))
+		got(t, account)(s.Account(ctx, "scan"))
+		resealed := account
+		resealed.Password = vault.Sealed("new")
+		ok(t, s.ResealAccount(ctx, account, resealed))
+		got(t, resealed)(s.Account(ctx, "scan"))
+		failed(t, s.ResealAccount(ctx, account, resealed), fault.Conflict, `"scan"`)
+
+		ok(t, s.CommitGrant(ctx, vault.Grant{Account: "scan", Refresh: vault.Sealed("r1"), SignedInAs: "scan@contoso.com"}, ""))
+		grant, err := s.Grant(ctx, "scan")
+		ok(t, err)
+		fresh := grant
+		fresh.Refresh, fresh.SignedInAs = vault.Sealed("r2"), "nobody reads this"
+		ok(t, s.ResealGrant(ctx, grant, fresh))
+		fresh.SignedInAs = grant.SignedInAs
+		got(t, fresh)(s.Grant(ctx, "scan"))
+		ok(t, s.CommitGrant(ctx, fresh, ""))
+		failed(t, s.ResealGrant(ctx, grant, fresh), fault.Conflict, `"scan"`)
+
+		ok(t, s.PutSetting(ctx, "k", []byte("one")))
+		ok(t, s.SwapSetting(ctx, "k", []byte("one"), []byte("two")))
+		failed(t, s.SwapSetting(ctx, "k", []byte("one"), []byte("three")), fault.Conflict, `"k"`)
+		got(t, []byte("two"))(s.Setting(ctx, "k"))
 	})
 }
 

@@ -46,14 +46,14 @@ func TestASickAccountIsInNobodysWay(t *testing.T) {
 	s.signIn()
 	sick := s.scan()
 	sick.Name, sick.App = "a-sick-one", "broken"
-	s.must(s.vault.PutApp(t.Context(), vault.App{Name: "broken", Tenant: "contoso.com", ClientID: "none", Cloud: s.cloud}, nil))
+	s.must(s.vault.PutApp(t.Context(), vault.App{Name: "broken", Tenant: "contoso.com", ClientID: "none", Cloud: s.cloud}, vault.Proof{}))
 	sick.Mailbox = mail.Address{Local: "eve", Domain: "contoso.com"}
-	s.must(s.vault.PutAccount(t.Context(), sick))
+	s.must(s.vault.PutAccount(t.Context(), sick, nil))
 	g, err := s.store.Grant(t.Context(), "scan")
 	s.must(err)
 	g.Account = "a-sick-one" // its seals are bound to scan, so they will not open
 	s.must(s.store.CommitGrant(t.Context(), g, ""))
-	_, err = s.store.SetState(t.Context(), "a-sick-one", vault.Active, "", s.clock(), time.Time{})
+	_, err = s.store.SetState(t.Context(), "a-sick-one", vault.Transition{To: vault.Active, At: s.clock()})
 	s.must(err)
 
 	s.pass(2 * time.Hour)

@@ -158,20 +158,20 @@ func TestPutAppChecks(t *testing.T) {
 	} {
 		a := good
 		c.change(&a)
-		if err := s.vault.PutApp(t.Context(), a, c.secret); fault.KindOf(err) != fault.Invalid {
+		if err := s.vault.PutApp(t.Context(), a, vault.Proof{Secret: c.secret}); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	s.must(s.vault.PutApp(t.Context(), good, text(" va~lue\n")))
+	s.must(s.vault.PutApp(t.Context(), good, vault.Proof{Secret: text(" va~lue\n")}))
 	kept := func() vault.App { a, err := s.vault.App(t.Context(), "other"); s.must(err); return a }
 	if a := kept(); a.Tenant != "contoso.com" || a.ClientID != "id" || !s.vault.SecretIs(a, secret.New("va~lue")) || s.vault.SecretIs(a, secret.New("x")) {
 		t.Errorf("kept %+v", a)
 	}
-	s.must(s.vault.PutApp(t.Context(), good, nil))
+	s.must(s.vault.PutApp(t.Context(), good, vault.Proof{}))
 	if !s.vault.SecretIs(kept(), secret.New("va~lue")) {
 		t.Error("the sealed secret was lost")
 	}
-	s.must(s.vault.PutApp(t.Context(), good, text("")))
+	s.must(s.vault.PutApp(t.Context(), good, vault.Proof{Secret: text("")}))
 	if len(kept().Secret) != 0 {
 		t.Error("a public client keeps a secret")
 	}
@@ -183,10 +183,10 @@ func TestPutAccountChecks(t *testing.T) {
 	cloud, err := entra.CloudByName("global")
 	s.must(err)
 	for _, tenant := range []string{"organizations", "common", "consumers"} {
-		s.must(s.vault.PutApp(t.Context(), vault.App{Name: tenant, Tenant: tenant, ClientID: "id", Cloud: cloud}, nil))
+		s.must(s.vault.PutApp(t.Context(), vault.App{Name: tenant, Tenant: tenant, ClientID: "id", Cloud: cloud}, vault.Proof{}))
 		a := s.scan()
 		a.Name, a.App, a.Method = "other", tenant, vault.Application
-		if err := s.vault.PutAccount(t.Context(), a); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), tenant) {
+		if err := s.vault.PutAccount(t.Context(), a, nil); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), tenant) {
 			t.Errorf("%s: %v", tenant, err)
 		}
 	}
@@ -200,7 +200,7 @@ func TestPutAccountChecks(t *testing.T) {
 	} {
 		a := s.scan()
 		change(&a)
-		if err := s.vault.PutAccount(t.Context(), a); fault.KindOf(err) != fault.Invalid {
+		if err := s.vault.PutAccount(t.Context(), a, nil); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

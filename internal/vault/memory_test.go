@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -95,7 +96,7 @@ func (m *memory) Account(_ context.Context, name string) (vault.Account, error) 
 func (m *memory) PutAccount(_ context.Context, a vault.Account) error {
 	defer m.lock()()
 	if old, ok := m.accounts[a.Name]; ok {
-		a.State, a.Reason, a.Since, a.ProbeAt = old.State, old.Reason, old.Since, old.ProbeAt
+		a.State, a.By, a.Reason, a.Since, a.ProbeAt = old.State, old.By, old.Reason, old.Since, old.ProbeAt
 	}
 	m.accounts[a.Name] = a
 	return nil
@@ -108,21 +109,24 @@ func (m *memory) DeleteAccount(_ context.Context, name string) error {
 	return nil
 }
 
-func (m *memory) SetState(ctx context.Context, name string, s vault.State, reason string, since, probeAt time.Time) (bool, error) {
+func (m *memory) SetState(ctx context.Context, name string, t vault.Transition) (bool, error) {
 	if m.beforeState != nil {
-		m.beforeState(s)
+		m.beforeState(t.To)
 	}
 	defer m.lock()()
 	a, err := get(m.accounts, "account", name)
 	if err != nil || ctx.Err() != nil {
 		return false, errors.Join(err, ctx.Err())
 	}
-	changed := a.State != s
+	if t.To == vault.Active && t.By == vault.Provider && a.By == vault.Server {
+		return false, nil
+	}
+	changed := a.State != t.To
 	if changed {
-		a.Since = since
+		a.Since = t.At
 		m.states++
 	}
-	a.State, a.Reason, a.ProbeAt = s, reason, probeAt
+	a.State, a.By, a.Reason, a.ProbeAt = t.To, t.By, t.Reason, t.ProbeAt
 	m.accounts[name] = a
 	return changed, nil
 }
@@ -190,6 +194,11 @@ func (m *memory) PutLink(_ context.Context, l vault.Link) error {
 	return nil
 }
 
+func (m *memory) Link(_ context.Context, hash string) (vault.Link, error) {
+	defer m.lock()()
+	return get(m.links, "link", hash)
+}
+
 func (m *memory) TakeLink(_ context.Context, tokenHash string) (vault.Link, error) {
 	defer m.lock()()
 	l, err := get(m.links, "link", tokenHash)
@@ -239,4 +248,46 @@ func (m *memory) dump() string {
 		add([]byte(l.TokenHash))
 	}
 	return b.String()
+}
+
+func (m *memory) ResealApp(_ context.Context, old, next vault.App) error {
+	defer m.lock()()
+	have := m.apps[old.Name]
+	if !bytes.Equal(have.Secret, old.Secret) || !bytes.Equal(have.Key, old.Key) {
+		return fault.New(fault.Conflict, "reseal", "it changed")
+	}
+	have.Secret, have.Key = next.Secret, next.Key
+	m.apps[old.Name] = have
+	return nil
+}
+
+func (m *memory) ResealAccount(_ context.Context, old, next vault.Account) error {
+	defer m.lock()()
+	have := m.accounts[old.Name]
+	if !bytes.Equal(have.Password, old.Password) {
+		return fault.New(fault.Conflict, "reseal", "it changed")
+	}
+	have.Password = next.Password
+	m.accounts[old.Name] = have
+	return nil
+}
+
+func (m *memory) ResealGrant(_ context.Context, old, next vault.Grant) error {
+	defer m.lock()()
+	have := m.grants[old.Account]
+	if have.Generation != old.Generation {
+		return fault.New(fault.Conflict, "reseal", "it changed")
+	}
+	have.Refresh, have.Access = next.Refresh, next.Access
+	m.grants[old.Account] = have
+	return nil
+}
+
+func (m *memory) SwapSetting(_ context.Context, key string, old, value []byte) error {
+	defer m.lock()()
+	if !bytes.Equal(m.settings[key], old) {
+		return fault.New(fault.Conflict, "swap", "it changed")
+	}
+	m.settings[key] = value
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"postern/internal/catalogue"
 	"postern/internal/entra"
 	"postern/internal/fault"
 	"postern/internal/secret"
@@ -32,6 +33,8 @@ type Config struct {
 	Holder    string // this process, for claims; no two processes share one
 	Now       func() time.Time
 	Log       *slog.Logger
+	Catalogue *catalogue.Catalogue
+	Alert     func(context.Context, Alert) // hears what a person must hear, once each
 }
 
 // Vault keeps app registrations and accounts and hands out tokens. It is safe
@@ -65,8 +68,9 @@ func (v *Vault) App(ctx context.Context, name string) (App, error) { return v.st
 
 // PutApp checks and keeps an app registration. A nil clear keeps the secret there
 // is; an empty one makes the app a public client. a.Secret is ignored.
-func (v *Vault) PutApp(ctx context.Context, a App, clear *secret.Text) error {
+func (v *Vault) PutApp(ctx context.Context, a App, proof Proof) error {
 	const op = "put app"
+	clear := proof.Secret
 	a.Tenant, a.ClientID = strings.TrimSpace(a.Tenant), strings.TrimSpace(a.ClientID)
 	if strings.TrimSpace(a.Name) == "" {
 		return fault.New(fault.Invalid, op, "it has no name")
@@ -103,7 +107,7 @@ func (v *Vault) probeNow(ctx context.Context, app string) error {
 	all, err := v.store.Accounts(ctx)
 	for _, a := range all {
 		if err == nil && a.App == app && a.State == NeedsAdmin {
-			_, err = v.store.SetState(ctx, a.Name, a.State, a.Reason, a.Since, v.now())
+			_, err = v.store.SetState(ctx, a.Name, Transition{To: a.State, By: a.By, Reason: a.Reason, At: v.now(), ProbeAt: v.now()})
 		}
 	}
 	return err
@@ -130,13 +134,16 @@ func (v *Vault) Account(ctx context.Context, name string) (Account, error) {
 
 // PutAccount checks and keeps an account. One that now is another mailbox, app or
 // method loses the grant it had: that grant was somebody else's.
-func (v *Vault) PutAccount(ctx context.Context, a Account) error {
+func (v *Vault) PutAccount(ctx context.Context, a Account, clear *secret.Text) error {
+	if clear != nil {
+		return fault.New(fault.Unknown, "put account", "passwords are not built yet")
+	}
 	if err := v.checkAccount(ctx, a); err != nil {
 		return err
 	}
 	old, err := v.store.Account(ctx, a.Name)
 	if errors.Is(err, fault.NotFound) {
-		a.State, a.Since, a.Reason, a.ProbeAt = New, v.now(), "", time.Time{}
+		a.State, a.By, a.Since, a.Reason, a.ProbeAt = New, Person, v.now(), "", time.Time{}
 		return v.store.PutAccount(ctx, a)
 	}
 	if err != nil {
@@ -151,7 +158,7 @@ func (v *Vault) PutAccount(ctx context.Context, a Account) error {
 	if err := v.store.CommitGrant(ctx, Grant{Account: a.Name}, ""); err != nil {
 		return err
 	}
-	_, err = v.store.SetState(ctx, a.Name, New, "", v.now(), time.Time{})
+	_, err = v.store.SetState(ctx, a.Name, Transition{To: New, By: Person, At: v.now()})
 	return err
 }
 

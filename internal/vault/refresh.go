@@ -35,7 +35,7 @@ func (v *Vault) refreshOnce(ctx context.Context, n need) (Access, error) {
 		v.dropClaim(ctx, n.account.Name)
 		return Access{}, err
 	}
-	return a, v.enter(keep, n.account, Active, "", time.Time{})
+	return a, v.enter(keep, n.account, Provider, Active, "", time.Time{})
 }
 
 // claim takes the sole right to change the grant.
@@ -112,10 +112,10 @@ func (v *Vault) failed(ctx context.Context, n need, g Grant, err error) error {
 	if v.replaced(keep, g) {
 		return errOthersTurn
 	}
-	if serr := v.enter(keep, n.account, state, err.Error(), probe); serr != nil || !v.replaced(keep, g) {
+	if serr := v.enter(keep, n.account, Provider, state, err.Error(), probe); serr != nil || !v.replaced(keep, g) {
 		return errors.Join(err, serr)
 	}
-	if serr := v.enter(keep, n.account, Active, "", time.Time{}); serr != nil { // somebody signed in between the look and the pause
+	if serr := v.enter(keep, n.account, Provider, Active, "", time.Time{}); serr != nil { // somebody signed in between the look and the pause
 		return serr
 	}
 	return errOthersTurn
@@ -128,8 +128,8 @@ func (v *Vault) replaced(ctx context.Context, g Grant) bool {
 }
 
 // enter records a state and logs its change, once.
-func (v *Vault) enter(ctx context.Context, acct Account, s State, reason string, probe time.Time) error {
-	changed, err := v.store.SetState(ctx, acct.Name, s, reason, v.now(), probe)
+func (v *Vault) enter(ctx context.Context, acct Account, by Party, s State, reason string, probe time.Time) error {
+	changed, err := v.store.SetState(ctx, acct.Name, Transition{To: s, By: by, Reason: reason, At: v.now(), ProbeAt: probe})
 	if err != nil || !changed {
 		return err
 	}

@@ -29,6 +29,7 @@ type Result struct {
 	SignedInAs string
 	Purposes   []Purpose
 	Until      time.Time // when the grant lapses if it is never refreshed
+	Consented  bool      // an administrator agreed for the tenant; nobody signed in
 }
 
 // RedirectURI is what must be registered with the app, to the last slash.
@@ -68,21 +69,35 @@ func (v *Vault) delegated(ctx context.Context, account string) (Account, error) 
 	return acct, err
 }
 
-// OpenLink takes a link and says which account it is for. It works once.
-func (v *Vault) OpenLink(ctx context.Context, token string) (string, error) {
-	l, err := v.store.TakeLink(ctx, hash(token))
+// LookAtLink says what a link is for, without using it up.
+func (v *Vault) LookAtLink(ctx context.Context, token string) (Link, Account, error) {
+	l, err := v.link(v.store.Link(ctx, hash(token)))
+	if err != nil {
+		return Link{}, Account{}, err
+	}
+	acct, err := v.store.Account(ctx, l.Account)
+	return l, acct, err
+}
+
+// OpenLink takes a link: it works once.
+func (v *Vault) OpenLink(ctx context.Context, token string) (Link, error) {
+	return v.link(v.store.TakeLink(ctx, hash(token)))
+}
+
+// link says in words why a link cannot be had.
+func (v *Vault) link(l Link, err error) (Link, error) {
 	if errors.Is(err, fault.NotFound) {
-		return "", fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").
+		return Link{}, fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").
 			WithHint("ask for a new one: postern signin NAME")
 	}
 	if err != nil {
-		return "", err
+		return Link{}, err
 	}
 	if !v.now().Before(l.Expires) {
-		return "", fault.New(fault.NotFound, "open the link", "this link was good for an hour and is over").
+		return Link{}, fault.New(fault.NotFound, "open the link", "this link was good for an hour and is over").
 			WithHint("ask for a new one: postern signin %s", l.Account)
 	}
-	return l.Account, nil
+	return l, nil
 }
 
 // BeginSignIn returns the provider's address for a browser. browser is the value
@@ -237,7 +252,7 @@ func (v *Vault) keep(ctx context.Context, acct Account, resource string, t entra
 	if err := v.store.CommitGrant(keep, g, ""); err != nil {
 		return Result{}, err
 	}
-	if err := v.enter(keep, acct, Active, "", time.Time{}); err != nil {
+	if err := v.enter(keep, acct, Person, Active, "", time.Time{}); err != nil {
 		return Result{}, err
 	}
 	acct.State, acct.Reason, acct.Since, acct.ProbeAt = Active, "", now, time.Time{}

@@ -47,7 +47,7 @@ func TestWrongPersonIsRefusedAndNothingStored(t *testing.T) {
 
 	shared := s.scan()
 	shared.Shared = true
-	s.must(s.vault.PutAccount(t.Context(), shared))
+	s.must(s.vault.PutAccount(t.Context(), shared, nil))
 	r, err := s.vault.FinishSignIn(t.Context(), s.visit("scan", "eve@contoso.com"), cookie)
 	s.must(err)
 	if r.SignedInAs != "eve@contoso.com" {
@@ -199,10 +199,10 @@ func TestLinksWorkOnceForAnHour(t *testing.T) {
 	if strings.Contains(s.store.dump(), once) {
 		t.Error("the link's token is stored in the clear")
 	}
-	account, err := s.vault.OpenLink(t.Context(), once)
+	link, err := s.vault.OpenLink(t.Context(), once)
 	s.must(err)
-	if account != "scan" {
-		t.Errorf("account %q", account)
+	if link.Account != "scan" {
+		t.Errorf("link %+v", link)
 	}
 	_, err = s.vault.OpenLink(t.Context(), once)
 	s.wantKind(err, fault.NotFound)
@@ -220,12 +220,12 @@ func TestAnAccountThatBecomesAnotherLosesItsGrant(t *testing.T) {
 	s.signIn()
 	same := s.scan()
 	same.Purposes = []vault.Purpose{vault.Send}
-	s.must(s.vault.PutAccount(t.Context(), same))
+	s.must(s.vault.PutAccount(t.Context(), same, nil))
 	s.wantState(vault.Active)
 	s.token(vault.Send, false)
 	other := s.scan()
 	other.Mailbox = mail.Address{Local: "eve", Domain: "contoso.com"}
-	s.must(s.vault.PutAccount(t.Context(), other))
+	s.must(s.vault.PutAccount(t.Context(), other, nil))
 	s.wantState(vault.New)
 	_, err := s.vault.Token(t.Context(), "scan", vault.Send, false)
 	s.wantKind(err, fault.NeedsSignIn)

@@ -18,6 +18,7 @@ import (
 	"postern/internal/entra"
 	"postern/internal/fault"
 	"postern/internal/mail"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 	"postern/internal/sim365/login"
 	"postern/internal/sim365/visitor"
@@ -89,8 +90,8 @@ func newStand(t *testing.T) *stand {
 	s.cloud.CA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.login.Certificate().Raw}))
 	s.vault = s.node("node-a")
 	clear := secret.New(s.app.Secret)
-	s.must(s.vault.PutApp(t.Context(), vault.App{Name: "m365", Tenant: "contoso.com", ClientID: s.app.ClientID, Cloud: s.cloud}, &clear))
-	s.must(s.vault.PutAccount(t.Context(), s.scan()))
+	s.must(s.vault.PutApp(t.Context(), vault.App{Name: "m365", Tenant: "contoso.com", ClientID: s.app.ClientID, Cloud: s.cloud}, vault.Proof{Secret: &clear}))
+	s.must(s.vault.PutAccount(t.Context(), s.scan(), nil))
 	return s
 }
 
@@ -119,7 +120,7 @@ func (s *stand) answer(h http.HandlerFunc) { s.mu.Lock(); defer s.mu.Unlock(); s
 
 func (s *stand) node(holder string) *vault.Vault {
 	return vault.Open(vault.Config{
-		Store: s.store, Sealer: s.sealer, Entra: entra.New(s.clock), PublicURL: s.back.URL, Holder: holder,
+		Store: s.store, Sealer: s.sealer, Entra: entra.New(s.clock, outbound.Network{}), PublicURL: s.back.URL, Holder: holder,
 		Now: s.clock, Log: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 }

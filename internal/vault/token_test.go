@@ -261,7 +261,7 @@ func TestRefusalsPauseOnlyTheirAccount(t *testing.T) {
 	reg, err := s.vault.App(t.Context(), "m365")
 	s.must(err)
 	renewed := secret.New(s.app.Secret)
-	s.must(s.vault.PutApp(t.Context(), reg, &renewed))
+	s.must(s.vault.PutApp(t.Context(), reg, vault.Proof{Secret: &renewed}))
 	if a := s.wantState(vault.NeedsAdmin); a.ProbeAt.After(s.clock()) {
 		t.Errorf("probe at %v although the secret is new", a.ProbeAt)
 	}
@@ -292,7 +292,7 @@ func TestApplicationAccountsNeedNobody(t *testing.T) {
 	s := newStand(t)
 	a := s.scan()
 	a.Method, a.Purposes = vault.Application, []vault.Purpose{vault.Send, vault.Graph}
-	s.must(s.vault.PutAccount(t.Context(), a))
+	s.must(s.vault.PutAccount(t.Context(), a, nil))
 	for _, c := range []struct {
 		p        vault.Purpose
 		resource string
@@ -312,7 +312,7 @@ func TestTwoResourcesFromOneRefreshToken(t *testing.T) {
 	s := newStand(t)
 	a := s.scan()
 	a.Purposes = append(a.Purposes, vault.Graph)
-	s.must(s.vault.PutAccount(t.Context(), a))
+	s.must(s.vault.PutAccount(t.Context(), a, nil))
 	s.signIn()
 	mailToken, graphToken := s.token(vault.Send, false), s.token(vault.Graph, false)
 	for raw, want := range map[string]string{mailToken: world.ExchangeResource, graphToken: world.GraphResource} {

@@ -18,14 +18,17 @@ import (
 // Sealed is a secret under the master key. It is safe to store and useless to print.
 type Sealed []byte
 
-// App is an app registration (product A1).
+// App is an app registration (product A1). One without tenant and client id only
+// says where the servers are, for accounts that sign in with an app password.
 type App struct {
 	Name          string
 	Tenant        string // GUID, verified domain, organizations, common or consumers
 	ClientID      string
 	Cloud         entra.Cloud
-	Secret        Sealed // client secret value; empty for a public client
+	Secret        Sealed // client secret value; empty without one
 	SecretExpires time.Time
+	Certificate   []byte // DER of the certificate that stands for the app; nil without one
+	Key           Sealed // its private key, PKCS #8 in PEM
 }
 
 // Method is how an account signs in.
@@ -33,8 +36,10 @@ type Method string
 
 // The methods.
 const (
-	Delegated   Method = "delegated"   // a person signed in once: authorization code, then refresh tokens
-	Application Method = "application" // client credentials: the app's own permission
+	Delegated   Method = "delegated"    // a person signed in once: authorization code, then refresh tokens
+	Application Method = "application"  // client credentials: the app's own permission
+	Password    Method = "password"     // the mailbox's own password, exchanged for tokens (High Volume Email)
+	AppPassword Method = "app_password" // a password that the mail servers take themselves, while they do
 )
 
 // Purpose is what an account's tokens are for. Purposes choose the scopes.
@@ -46,6 +51,7 @@ const (
 	IMAP  Purpose = "imap"
 	POP3  Purpose = "pop3"
 	Graph Purpose = "graph"
+	HVE   Purpose = "hve" // send through High Volume Email
 )
 
 // State is whether an account works, as far as Postern knows.
@@ -59,6 +65,25 @@ const (
 	NeedsAdmin  State = "needs_admin"   // paused: a switch or a permission is wrong; probed now and then
 )
 
+// Party is on whose word an account changed its state.
+type Party string
+
+// The parties.
+const (
+	Provider Party = "provider" // Entra gave or refused a token
+	Server   Party = "server"   // a mail server took or refused a login or a message
+	Person   Party = "person"   // somebody signed in, or changed the settings
+)
+
+// Transition is a change of an account's state.
+type Transition struct {
+	To      State
+	By      Party
+	Reason  string    // one sentence, the peer's words included; "" for Active
+	At      time.Time // now
+	ProbeAt time.Time // NeedsAdmin: when one attempt may be made again
+}
+
 // Account is a mailbox Postern may act for (product A2).
 type Account struct {
 	Name     string
@@ -68,8 +93,13 @@ type Account struct {
 	Purposes []Purpose
 	Shared   bool // the person who signs in need not be the mailbox (A9)
 
+	Password    Sealed    // methods Password and AppPassword
+	PasswordSet time.Time // when Password was entered
+	GiveTokens  bool      // `postern token` may print its access tokens
+
 	// State and what follows is written by Postern, never by apply.
 	State   State
+	By      Party     // on whose word
 	Reason  string    // one sentence, the peer's words included; "" when active
 	Since   time.Time // when State was entered
 	ProbeAt time.Time // needs_admin: when one attempt may be made again
@@ -115,13 +145,16 @@ type SignIn struct {
 	Verifier  Sealed // PKCE code verifier
 	Nonce     string
 	Redirect  string
+	Consent   bool // an administrator's consent for the account's app; Verifier and Nonce are empty
 	Expires   time.Time
 }
 
-// Link is a one-time address that lets its bearer begin one sign-in.
+// Link is a one-time address that lets its bearer begin one sign-in, or one admin
+// consent for the account's app.
 type Link struct {
 	TokenHash string // SHA-256 of the token in the URL, hex
 	Account   string
+	Consent   bool
 	Expires   time.Time
 }
 
@@ -136,10 +169,18 @@ type Store interface {
 
 	Accounts(ctx context.Context) ([]Account, error)
 	Account(ctx context.Context, name string) (Account, error)
-	PutAccount(ctx context.Context, a Account) error      // insert, or replace all but State, Reason, Since, ProbeAt
+	PutAccount(ctx context.Context, a Account) error      // insert, or replace all but State, By, Reason, Since, ProbeAt
 	DeleteAccount(ctx context.Context, name string) error // with its grant; Conflict while devices or tasks use it
-	// SetState records a state. It reports whether the state differs from before.
-	SetState(ctx context.Context, account string, s State, reason string, since, probeAt time.Time) (changed bool, err error)
+	// SetState makes a transition and reports whether the state differs from before.
+	// A token alone does not lift what a mail server paused: Active by Provider leaves
+	// a pause by Server as it is, unchanged.
+	SetState(ctx context.Context, account string, t Transition) (changed bool, err error)
+
+	// ResealApp and its like replace nothing but sealed values, and only while they are
+	// still those of old (for a grant: while its generation is); Conflict otherwise.
+	ResealApp(ctx context.Context, old, next App) error
+	ResealAccount(ctx context.Context, old, next Account) error
+	ResealGrant(ctx context.Context, old, next Grant) error // the generation stays
 
 	Grant(ctx context.Context, account string) (Grant, error)
 	// ClaimRefresh gives holder the sole right to commit the account's grant until
@@ -158,6 +199,7 @@ type Store interface {
 	// TakeSignIn returns and deletes it in one step: a state works once.
 	TakeSignIn(ctx context.Context, stateHash string) (SignIn, error)
 	PutLink(ctx context.Context, l Link) error
+	Link(ctx context.Context, tokenHash string) (Link, error) // as it is, not taken
 	TakeLink(ctx context.Context, tokenHash string) (Link, error)
 	// ForgetExpired deletes sign-ins and links that ended before now.
 	ForgetExpired(ctx context.Context, now time.Time) error
@@ -166,4 +208,6 @@ type Store interface {
 	// and returns whichever is there afterwards.
 	Setting(ctx context.Context, key string) ([]byte, error)
 	PutSettingOnce(ctx context.Context, key string, value []byte) ([]byte, error)
+	// SwapSetting replaces a value that still is old; fault.Conflict otherwise.
+	SwapSetting(ctx context.Context, key string, old, value []byte) error
 }

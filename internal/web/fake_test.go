@@ -9,6 +9,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,16 +66,25 @@ func (f *fakeVault) NewLink(_ context.Context, account string) (string, error) {
 	return f.public + "/signin/link-for-" + account, nil
 }
 
-func (f *fakeVault) OpenLink(_ context.Context, token string) (string, error) {
+func (f *fakeVault) LookAtLink(_ context.Context, token string) (vault.Link, vault.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.taken, token) {
+		return vault.Link{}, vault.Account{}, fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").WithHint("ask for a new one")
+	}
+	return vault.Link{Account: "scan"}, accounts()[0].Account, nil
+}
+
+func (f *fakeVault) OpenLink(_ context.Context, token string) (vault.Link, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.taken {
 		if t == token {
-			return "", fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").WithHint("ask for a new one")
+			return vault.Link{}, fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").WithHint("ask for a new one")
 		}
 	}
 	f.taken = append(f.taken, token)
-	return "scan", nil
+	return vault.Link{Account: "scan"}, nil
 }
 
 func (f *fakeVault) BeginSignIn(_ context.Context, _, browser string) (string, error) {

@@ -38,11 +38,12 @@ func (s *server) showLink(w http.ResponseWriter, r *http.Request) {
 // takeLink uses a link up and goes on to Microsoft. When Microsoft cannot be
 // reached just then, its bearer gets another one.
 func (s *server) takeLink(w http.ResponseWriter, r *http.Request) {
-	account, err := s.Vault.OpenLink(r.Context(), r.PathValue("token"))
+	link, err := s.Vault.OpenLink(r.Context(), r.PathValue("token"))
 	if err != nil {
 		s.fail(w, r, err, "")
 		return
 	}
+	account := link.Account
 	address, err := s.Vault.BeginSignIn(r.Context(), account, s.browser(w, r))
 	if err == nil {
 		http.Redirect(w, r, address, http.StatusSeeOther)

@@ -37,7 +37,8 @@ type Vault interface {
 	Describe(ctx context.Context, account string) (vault.Description, error)
 	RedirectURI() string
 	NewLink(ctx context.Context, account string) (address string, err error)
-	OpenLink(ctx context.Context, token string) (account string, err error)
+	LookAtLink(ctx context.Context, token string) (vault.Link, vault.Account, error)
+	OpenLink(ctx context.Context, token string) (vault.Link, error)
 	BeginSignIn(ctx context.Context, account, browser string) (authorizeURL string, err error)
 	FinishSignIn(ctx context.Context, values url.Values, browser string) (vault.Result, error)
 }

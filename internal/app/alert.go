@@ -1,0 +1,12 @@
+package app
+
+import (
+	"context"
+
+	"postern/internal/vault"
+)
+
+// alert passes on what a person must hear: for now to the log, where it stands once.
+func (a *App) alert(ctx context.Context, what vault.Alert) {
+	a.log.WarnContext(ctx, "alert", "kind", what.Kind, "subject", what.Subject, "text", what.Text, "next", what.Next)
+}

@@ -1,0 +1,13 @@
+-- Certificates, passwords, who paused an account, admin consent.
+
+-- +goose Up
+ALTER TABLE apps ADD COLUMN certificate BYTEA NOT NULL DEFAULT '';
+ALTER TABLE apps ADD COLUMN private_key BYTEA NOT NULL DEFAULT '';
+
+ALTER TABLE accounts ADD COLUMN password BYTEA NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN password_set BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN give_tokens BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE accounts ADD COLUMN state_by TEXT COLLATE "C" NOT NULL DEFAULT '';
+
+ALTER TABLE sign_ins ADD COLUMN consent BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE links ADD COLUMN consent BOOLEAN NOT NULL DEFAULT FALSE;
