@@ -103,7 +103,7 @@ func (d *quotedDecoder) trim() error {
 	for cut > 1 && (d.line[cut-1] == '=' || d.line[cut-2] == '=') {
 		cut--
 	}
-	_, err := d.w.Write(unquote(d.line[:cut]))
+	_, err := d.w.Write(unhexPairs(d.line[:cut], '='))
 	d.line = append(d.line[:0], d.line[cut:]...)
 	return err
 }
@@ -118,7 +118,7 @@ func (d *quotedDecoder) end() error {
 	if soft, ok := bytes.CutSuffix(text, []byte("=")); ok {
 		text, lineEnd = soft, nil
 	}
-	out := append(unquote(text), lineEnd...)
+	out := append(unhexPairs(text, '='), lineEnd...)
 	d.line = d.line[:0]
 	_, err := d.w.Write(out)
 	return err
@@ -130,23 +130,6 @@ func (d *quotedDecoder) Close() error {
 		return err
 	}
 	return d.w.Close()
-}
-
-func unquote(p []byte) []byte {
-	out := make([]byte, 0, len(p)+2)
-	for i := 0; i < len(p); i++ {
-		if p[i] == '=' && i+2 < len(p) {
-			high, ok1 := unhex(p[i+1])
-			low, ok2 := unhex(p[i+2])
-			if ok1 && ok2 {
-				out = append(out, high<<4|low)
-				i += 2
-				continue
-			}
-		}
-		out = append(out, p[i])
-	}
-	return out
 }
 
 func unhex(b byte) (byte, bool) {

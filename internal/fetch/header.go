@@ -225,20 +225,26 @@ func percentDecode(s string) string {
 	if !strings.Contains(s, "%") {
 		return s
 	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			high, ok1 := unhex(s[i+1])
-			low, ok2 := unhex(s[i+2])
+	return string(unhexPairs([]byte(s), '%'))
+}
+
+// unhexPairs replaces a mark and two hexadecimal digits by the octet they stand
+// for. A mark that has no digits behind it is kept as it is.
+func unhexPairs(p []byte, mark byte) []byte {
+	out := make([]byte, 0, len(p)+2) // a line end may be added by the caller
+	for i := 0; i < len(p); i++ {
+		if p[i] == mark && i+2 < len(p) {
+			high, ok1 := unhex(p[i+1])
+			low, ok2 := unhex(p[i+2])
 			if ok1 && ok2 {
 				out = append(out, high<<4|low)
 				i += 2
 				continue
 			}
 		}
-		out = append(out, s[i])
+		out = append(out, p[i])
 	}
-	return string(out)
+	return out
 }
 
 func fromCharset(label, s string) string {
