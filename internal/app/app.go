@@ -54,22 +54,23 @@ func Open(ctx context.Context, cfg config.Config, opts Options) (*App, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fault.New(fault.Invalid, "data_dir", "%w", err).WithHint("name a directory Postern may write to: data_dir, POSTERN_DATA_DIR or --data-dir")
 	}
-	st, err := openStore(ctx, cfg, opts.Log)
+	holder := newHolder()
+	st, err := openStore(ctx, cfg, store.Options{Log: opts.Log, Holder: holder})
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Config: cfg, Store: st, holder: newHolder(), log: opts.Log, version: opts.Version}
+	a := &App{Config: cfg, Store: st, holder: holder, log: opts.Log, version: opts.Version}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return a, nil
 }
 
-func openStore(ctx context.Context, cfg config.Config, log *slog.Logger) (*store.Store, error) {
+func openStore(ctx context.Context, cfg config.Config, opts store.Options) (*store.Store, error) {
 	if cfg.Database != "" {
-		return store.OpenPostgres(ctx, cfg.Database, store.Options{Log: log})
+		return store.OpenPostgres(ctx, cfg.Database, opts)
 	}
-	return store.OpenSQLite(ctx, cfg.DataDir, store.Options{Log: log})
+	return store.OpenSQLite(ctx, cfg.DataDir, opts)
 }
 
 func (a *App) build(ctx context.Context) error {

@@ -43,6 +43,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.watchOthers(ctx) })
 	g.Go(func() error { return a.Vault.Run(ctx) })
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })
@@ -60,14 +61,33 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	return err
 }
 
-// takeBack frees what processes of this host held when they died, so that a
-// restart does not wait for leases to end.
+// lookForDead is how often a node looks whether another one died.
+const lookForDead = 5 * time.Second
+
+// takeBack frees what processes held when they died, so that neither a restart nor
+// another node waits for their leases to end.
 func (a *App) takeBack(ctx context.Context) error {
-	n, err := a.Store.ReleaseHolders(ctx, func(holder string) bool { return deadHolder(a.holder, holder) })
-	if err == nil && n > 0 {
-		a.log.Info("took back what a process that died had leased", "leases", n)
+	n, err := a.Store.ReleaseDead(ctx, time.Now())
+	if n > 0 {
+		a.log.InfoContext(ctx, "took back what a process that died had leased", "leases", n)
 	}
 	return err
+}
+
+// watchOthers takes back for as long as this node lives.
+func (a *App) watchOthers(ctx context.Context) error {
+	tick := time.NewTicker(lookForDead)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := a.takeBack(ctx); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "nobody looks for nodes that died", "error", err)
+		}
+	}
 }
 
 func listen(ctx context.Context, key, addr string) (net.Listener, error) {

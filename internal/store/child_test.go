@@ -30,7 +30,7 @@ const (
 )
 
 func child(role, dir string) int {
-	run := map[string]func(dir string) error{"put": putForever, "lock": holdLock}[role]
+	run := map[string]func(dir string) error{"put": putForever, "lock": holdLock, "claim": claimOne}[role]
 	if err := run(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -196,4 +196,22 @@ func TestLockOfAnotherProcess(t *testing.T) {
 	if errors.Is(hasty.Ping(t.Context()), fault.Temporary) {
 		t.Error("still locked")
 	}
+}
+
+// claimOne leases what is due, says what, and waits for its end.
+func claimOne(dir string) error {
+	ctx := context.Background()
+	s, err := store.OpenSQLite(ctx, dir, store.Options{Holder: "host/9/CHILD"})
+	if err != nil {
+		return err
+	}
+	claimed, err := s.ClaimMessages(ctx, "host/9/CHILD", time.Now(), time.Now().Add(time.Hour), 9, 9, nil)
+	if err != nil {
+		return err
+	}
+	for _, m := range claimed {
+		fmt.Println(m.ID)
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }

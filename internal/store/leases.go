@@ -77,33 +77,47 @@ const (
 	releaseClaims   = `UPDATE grants SET claim_holder = '', claim_until = 0 WHERE claim_holder = $1`
 )
 
-// ReleaseHolders gives back every message lease, task lock and refresh claim of the
-// holders that are dead, and says how many that were. A process asks this at its
-// start about those that died on its host, rather than wait for their leases to end.
-func (s *Store) ReleaseHolders(ctx context.Context, dead func(holder string) bool) (released int, err error) {
-	const op = "release holders"
+// ReleaseDead gives back every message lease, task lock and refresh claim of
+// processes that ended, and says how many that were. Nobody has to wait for those
+// leases to end by themselves.
+func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, err error) {
+	const op = "release what the dead held"
+	holders, err := list(ctx, s.db, op, func(row scanner) (h string, err error) {
+		err = row.Scan(&h)
+		return h, err
+	}, `SELECT holder FROM messages WHERE state = 'delivering'
+		UNION SELECT lock_holder FROM tasks WHERE lock_holder <> ''
+		UNION SELECT claim_holder FROM grants WHERE claim_holder <> ''`)
+	if err != nil {
+		return 0, err
+	}
+	for _, h := range holders {
+		dead, err := s.life.dead(ctx, h, now)
+		if err != nil {
+			return released, classify(op, err)
+		}
+		if !dead {
+			continue
+		}
+		n, err := s.release(ctx, op, h)
+		released += n
+		if err != nil {
+			return released, err
+		}
+	}
+	return released, nil
+}
+
+// release gives back all that one holder held.
+func (s *Store) release(ctx context.Context, op, holder string) (released int, err error) {
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		released = 0
-		holders, err := list(ctx, tx, op, func(row scanner) (h string, err error) {
-			err = row.Scan(&h)
-			return h, err
-		}, `SELECT holder FROM messages WHERE state = 'delivering'
-			UNION SELECT lock_holder FROM tasks WHERE lock_holder <> ''
-			UNION SELECT claim_holder FROM grants WHERE claim_holder <> ''`)
-		if err != nil {
-			return err
-		}
-		for _, h := range holders {
-			if !dead(h) {
-				continue
+		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims} {
+			n, err := exec(ctx, tx, query, holder)
+			if err != nil {
+				return err
 			}
-			for _, query := range []string{releaseMessages, releaseTasks, releaseClaims} {
-				n, err := exec(ctx, tx, query, h)
-				if err != nil {
-					return err
-				}
-				released += int(n)
-			}
+			released += int(n)
 		}
 		return nil
 	})

@@ -119,27 +119,62 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-func TestReleaseHolders(t *testing.T) {
+// What a process held comes back when its sign is gone, and not before.
+func TestReleaseDead(t *testing.T) {
 	t.Parallel()
-	eachOpen(t, func(t *testing.T, s *store.Store) {
+	each(t, func(t *testing.T, d database) {
 		ctx := t.Context()
+		s := opened(t, d)
 		furnished(t, s)
 		put(t, s, message(1, "scan"))
 		put(t, s, message(2, "scan"))
-		ok(t, second(s.ClaimMessages(ctx, "dead", t0, after(time.Hour), 1, 9, nil)))
-		ok(t, second(s.ClaimMessages(ctx, "alive", t0, after(time.Hour), 1, 9, nil)))
-		ok(t, s.LockTask(ctx, "invoices", "dead", t0, after(time.Hour)))
-		ok(t, second(s.ClaimRefresh(ctx, "scan", "dead", t0, after(time.Hour))))
-		var asked []string
-		got(t, 3)(s.ReleaseHolders(ctx, func(h string) bool { asked = append(asked, h); return h == "dead" }))
-		slices.Sort(asked)
-		if !slices.Equal(asked, []string{"alive", "dead"}) {
-			t.Errorf("asked about %q", asked)
+		living, err := d.open(ctx, store.Options{Holder: "host/1/ALIVE"})
+		ok(t, err)
+		ok(t, second(s.ClaimMessages(ctx, "host/1/DEAD", t0, after(time.Hour), 1, 9, nil)))
+		ok(t, second(s.ClaimMessages(ctx, "host/1/ALIVE", t0, after(time.Hour), 1, 9, nil)))
+		ok(t, s.LockTask(ctx, "invoices", "host/1/DEAD/run", t0, after(time.Hour)))
+		ok(t, second(s.ClaimRefresh(ctx, "scan", "host/1/DEAD", t0, after(time.Hour))))
+
+		release := func(want int) { // at once, or on the second look when signs may be interrupted
+			t.Helper()
+			first, err := s.ReleaseDead(ctx, t0)
+			ok(t, err)
+			then, err := s.ReleaseDead(ctx, after(time.Minute))
+			ok(t, err)
+			if first+then != want {
+				t.Errorf("released %d and %d, want %d", first, then, want)
+			}
 		}
+		release(3)
 		got(t, map[relay.State]int{relay.Queued: 1, relay.Delivering: 1})(s.Counts(ctx))
-		ok(t, s.LockTask(ctx, "invoices", "me", t0, after(time.Hour)))
-		got(t, vault.Grant{Account: "scan"})(s.ClaimRefresh(ctx, "scan", "me", t0, after(time.Hour)))
+		ok(t, s.LockTask(ctx, "invoices", "host/2/ME", t0, after(time.Hour)))
+		got(t, vault.Grant{Account: "scan"})(s.ClaimRefresh(ctx, "scan", "host/2/ME", t0, after(time.Hour)))
+		ok(t, s.ReleaseLeases(ctx, "host/2/ME"))
+		ok(t, s.UnlockTask(ctx, "invoices", "host/2/ME"))
+		ok(t, s.DropClaim(ctx, "scan", "host/2/ME"))
+
+		release(0)
+		ok(t, living.Close())
+		release(1)
+		got(t, map[relay.State]int{relay.Queued: 2})(s.Counts(ctx))
 	})
+}
+
+// A killed process closes nothing by itself.
+func TestReleaseOfAKilledProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := opened(t, sqliteIn(dir))
+	furnished(t, s)
+	put(t, s, message(1, "scan"))
+	cmd, _, lines := start(t, "claim", dir)
+	if !lines.Scan() || lines.Text() != "m00001" {
+		t.Fatalf("the child claimed %q", lines.Text())
+	}
+	got(t, 0)(s.ReleaseDead(t.Context(), t0))
+	ok(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	got(t, 1)(s.ReleaseDead(t.Context(), t0))
 }
 
 // Holders of two processes claim and finish until nothing is left. No message may

@@ -26,13 +26,16 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*Store, error)
 			WithHint("it looks like postgres://user:password@host:5432/name")
 	}
 	db := stdlib.OpenDB(*cfg)
-	db.SetMaxOpenConns(opts.MaxConns)
+	db.SetMaxOpenConns(opts.MaxConns + 1) // one shows that we live
 	db.SetMaxIdleConns(opts.MaxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	s := &Store{dialect: postgresDialect(), db: db, writes: transactions{db}, bodies: rows{db}, log: opts.Log}
+	s := &Store{dialect: postgresDialect(), db: db, writes: transactions{db}, bodies: rows{db}, log: opts.Log, life: life{signs: advisory{db, opts.Log}}}
 	err = migrateLocked(ctx, db)
 	if err == nil {
 		err = s.bodies.sweep(ctx, time.Now().Add(-orphanAge))
+	}
+	if berr := s.life.begin(ctx, opts.Holder); err == nil {
+		err = classify(op, berr)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -20,6 +20,7 @@ const (
 	databaseFile = "postern.db"
 	startLock    = "postern.lock" // held while a process starts, empty otherwise and always
 	bodiesDir    = "bodies"
+	holdersDir   = "holders" // a lock of each process that has this open
 )
 
 // readers is how many reads run at the same time.
@@ -72,8 +73,13 @@ func openSQLite(ctx context.Context, dir, path string, opts Options) (*Store, er
 		return nil, errors.Join(classify(op, err), reads.Close(), db.Close())
 	}
 	go w.loop()
-	s := &Store{dialect: sqliteDialect(), db: reads, writes: w, log: opts.Log, bodies: files{dir: filepath.Join(dir, bodiesDir), db: reads}}
-	if err := s.bodies.sweep(ctx, time.Now().Add(-orphanAge)); err != nil {
+	s := &Store{dialect: sqliteDialect(), db: reads, writes: w, log: opts.Log, bodies: files{dir: filepath.Join(dir, bodiesDir), db: reads},
+		life: life{signs: lockFiles{filepath.Join(dir, holdersDir)}}}
+	err = s.bodies.sweep(ctx, time.Now().Add(-orphanAge))
+	if berr := s.life.begin(ctx, opts.Holder); err == nil {
+		err = classify(op, berr)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -110,10 +116,15 @@ func connectSQLite(path string, busy time.Duration, pragmas ...string) (*sql.DB,
 }
 
 // lockStart lets one process at a time turn a new file into a database and migrate
-// it. The lock is SQLite's own, on an empty database beside the real one, so it
-// works on every system and dies with its process.
+// it.
 func lockStart(ctx context.Context, dir string, busy time.Duration) (unlock func(), err error) {
-	db, err := connectSQLite(filepath.Join(dir, startLock), busy)
+	return lockExclusive(ctx, filepath.Join(dir, startLock), busy)
+}
+
+// lockExclusive takes SQLite's own lock on an empty database, waiting for at most
+// busy. It works on every system and dies with its process.
+func lockExclusive(ctx context.Context, path string, busy time.Duration) (unlock func(), err error) {
+	db, err := connectSQLite(path, busy)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ var (
 // Options are the same for both databases. The zero value is good.
 type Options struct {
 	Log         *slog.Logger  // nil: silent
+	Holder      string        // this process, shown as alive while the store is open; "": it holds nothing
 	BusyTimeout time.Duration // SQLite: how long to wait for another process's write; 0: 10 s
 	MaxConns    int           // PostgreSQL: connections of this process, at least 2; 0: 16
 }
@@ -57,6 +58,7 @@ type Store struct {
 	db      *sql.DB // reads
 	writes  writes
 	bodies  bodies // the large ones
+	life    life
 	log     *slog.Logger
 }
 
@@ -81,7 +83,7 @@ type writes interface {
 // Close ends the writer and gives the database back. Calls that are under way end
 // first; later ones fail.
 func (s *Store) Close() error {
-	return errors.Join(s.writes.close(), s.db.Close())
+	return errors.Join(s.writes.close(), s.life.end(), s.db.Close())
 }
 
 // Ping asks the database a trivial question: it is open, and has our tables.
