@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -56,14 +58,46 @@ func (n Network) Transport(ca string) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := httpproxy.FromEnvironment()
-	if !n.Proxy.Empty() {
-		settings = &httpproxy.Config{HTTPProxy: n.Proxy.Reveal(), HTTPSProxy: n.Proxy.Reveal(), NoProxy: n.Direct}
+	settings, name := n.settings()
+	scheme, err := checkProxy(settings.HTTPSProxy, name)
+	if err != nil {
+		return nil, err
 	}
 	proxy := settings.ProxyFunc()
 	return &http.Transport{
 		Proxy:           func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool},
+		// net/http would offer HTTP/2 to a TLS proxy too, and then not speak it.
+		ForceAttemptHTTP2:      scheme != "https",
+		OnProxyConnectResponse: n.connected,
+		TLSHandshakeTimeout:    10 * time.Second, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4,
 	}, nil
+}
+
+// settings are the proxy and whom it is not for, and the name of where that is set.
+func (n Network) settings() (settings *httpproxy.Config, name string) {
+	if !n.Proxy.Empty() {
+		return &httpproxy.Config{HTTPProxy: n.Proxy.Reveal(), HTTPSProxy: n.Proxy.Reveal(), NoProxy: n.Direct}, "the setting proxy"
+	}
+	settings = httpproxy.FromEnvironment()
+	settings.NoProxy += "," + n.Direct
+	return settings, "HTTPS_PROXY"
+}
+
+// checkProxy refuses an address that httpproxy would pass over in silence, sending
+// past the proxy what was to go through it. The address may hold a password: it is
+// never quoted.
+func checkProxy(address, name string) (scheme string, err error) {
+	if address == "" {
+		return "", nil
+	}
+	if !strings.Contains(address, "://") { // HTTPS_PROXY may be written so
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return "", fault.New(fault.NeedsAdmin, "find the proxy", "%s is not usable", name).
+			WithHint("write it as http://, https:// or socks5://[name:password@]host:port")
+	}
+	return u.Scheme, nil
 }
