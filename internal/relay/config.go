@@ -48,6 +48,10 @@ type Config struct {
 	Sender   Sender
 	Accounts Accounts
 
+	// Limits of an account's mailbox; nil is none. It is asked inside a transaction
+	// and must answer from memory.
+	Limits func(account string) Limits
+
 	Log    *slog.Logger // what goes wrong; nil discards
 	Events *slog.Logger // one line per change of a message's state; nil discards
 	Now    func() time.Time
@@ -55,7 +59,7 @@ type Config struct {
 	Hostname   string        // in Received and Message-ID headers; "" is localhost
 	Holder     string        // owner of the leases, unlike that of any other process; "" makes one up
 	Workers    int           // messages sent at once in all; 16
-	PerAccount int           // and per account; 3, Microsoft's limit
+	PerAccount int           // and per account, whatever Limits says; 3, Microsoft's limit
 	Lease      time.Duration // after a crash, messages come back after this; 2 min
 	Poll       time.Duration // how often work put there by others is looked for; 1 s
 	Idle       time.Duration // an unused upstream connection is kept for this; 20 s
@@ -69,6 +73,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Events, discard)
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Limits == nil {
+		c.Limits = func(string) Limits { return Limits{} }
 	}
 	setDefault(&c.Hostname, "localhost")
 	setDefault(&c.Holder, "relay-"+mail.NewID(c.Now()))

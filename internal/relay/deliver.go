@@ -33,10 +33,11 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 		return
 	}
 	now := r.cfg.Now()
+	spent := r.spent(m, res, err, now)
 	if why := r.plan.settle(&m, res, err, now); why != nil && c != nil {
 		r.pause(ctx, &m, c, why, now)
 	}
-	committed := r.commit(ctx, m)
+	committed := r.commit(ctx, m, spent)
 	switch {
 	case c == nil:
 	case committed:
@@ -53,6 +54,24 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 func untouched(res smtp.Result, err error) bool {
 	f := fault.As(err)
 	return err != nil && !res.Accepted && len(res.Recipients) == 0 && (f == nil || !f.Ambiguous && f.Reply == nil)
+}
+
+// spent is what a try took of the account's limits, before its outcome is written
+// into m: the server counts what it took, and what it may have taken.
+func (r *Relay) spent(m Message, res smtp.Result, err error, now time.Time) Spent {
+	s := Spent{At: now}
+	f := fault.As(err)
+	if r.cfg.Limits(m.Account) == (Limits{}) || !res.Accepted && (f == nil || !f.Ambiguous) {
+		return s
+	}
+	for _, rcpt := range m.Recipients {
+		if rcpt.State == Waiting {
+			s.Recipients++
+		}
+	}
+	s.Recipients -= len(res.Recipients) // those were refused
+	s.Recipients = max(s.Recipients, 1)
+	return s
 }
 
 // attempt sends m to the recipients that wait. A kept connection that turns out
@@ -118,11 +137,11 @@ func (r *Relay) pause(ctx context.Context, m *Message, c *link, why *fault.Error
 // twice, and a lease that nobody works on any more would be kept alive for as long
 // as this process lives; so a store in trouble is tried until it works. Once ctx
 // has ended, which is a stop, commitTimeout is left.
-func (r *Relay) commit(ctx context.Context, m Message) bool {
+func (r *Relay) commit(ctx context.Context, m Message, spent Spent) bool {
 	late, cancel := outlive(ctx, commitTimeout)
 	defer cancel()
 	for pause := commitPause; ; pause = min(2*pause, commitPauseMax) {
-		err := r.finish(late, m)
+		err := r.finish(late, m, spent)
 		if err == nil {
 			return true
 		}
@@ -138,10 +157,10 @@ func (r *Relay) commit(ctx context.Context, m Message) bool {
 	}
 }
 
-func (r *Relay) finish(ctx context.Context, m Message) error {
+func (r *Relay) finish(ctx context.Context, m Message, spent Spent) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	return r.cfg.Store.FinishMessage(ctx, r.cfg.Holder, m)
+	return r.cfg.Store.FinishMessage(ctx, r.cfg.Holder, m, spent)
 }
 
 func (r *Relay) complainOf(ctx context.Context, level slog.Level, what string, m Message, err error) {

@@ -350,7 +350,7 @@ func TestLeaseOfADeadHolderIsTakenOver(t *testing.T) {
 	bubble(t, func(t *testing.T, s *setting) {
 		id := s.accept("office", "a@example.net")
 		now := time.Now()
-		if _, err := s.store.ClaimMessages(t.Context(), "dead", now, now.Add(2*time.Minute), 1, 3, nil); err != nil {
+		if _, err := s.store.ClaimMessages(t.Context(), relay.Claim{Holder: "dead", Now: now, Until: now.Add(2 * time.Minute), Most: 1, PerAccount: 3}); err != nil {
 			t.Fatal(err)
 		}
 		s.run()

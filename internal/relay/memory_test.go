@@ -60,7 +60,7 @@ func (s *memory) PutMessage(_ context.Context, m *relay.Message, body io.Reader)
 	return nil
 }
 
-func (s *memory) ClaimMessages(_ context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) ([]relay.Message, error) {
+func (s *memory) ClaimMessages(_ context.Context, c relay.Claim) ([]relay.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.failing["ClaimMessages"]; err != nil {
@@ -71,7 +71,7 @@ func (s *memory) ClaimMessages(_ context.Context, holder string, now, until time
 	for _, k := range s.messages {
 		if k.State == relay.Delivering {
 			flying[k.Account]++
-		} else if k.State == relay.Queued && !k.NotBefore.After(now) && !slices.Contains(skip, k.Account) {
+		} else if k.State == relay.Queued && !k.NotBefore.After(c.Now) && !slices.Contains(c.Skip, k.Account) {
 			due = append(due, k)
 		}
 	}
@@ -83,9 +83,9 @@ func (s *memory) ClaimMessages(_ context.Context, holder string, now, until time
 	})
 	var out []relay.Message
 	for _, k := range due {
-		if len(out) < limit && flying[k.Account] < perAccount {
+		if len(out) < c.Most && flying[k.Account] < c.PerAccount {
 			flying[k.Account]++
-			k.State, k.holder, k.until = relay.Delivering, holder, until
+			k.State, k.holder, k.until = relay.Delivering, c.Holder, c.Until
 			m := k.Message
 			m.Recipients = slices.Clone(k.Recipients)
 			out = append(out, m)
@@ -93,6 +93,10 @@ func (s *memory) ClaimMessages(_ context.Context, holder string, now, until time
 	}
 	return out, s.failing["ClaimMessages after its commit"]
 }
+
+func (s *memory) Paces(context.Context, time.Time) ([]relay.Pace, error) { return nil, nil }
+
+func (s *memory) ForgetSends(context.Context, time.Time) error { return nil }
 
 func (s *memory) leased(do func(*kept) bool) int {
 	s.mu.Lock()
@@ -139,7 +143,7 @@ func (s *memory) ReleaseLeases(_ context.Context, holder string) error {
 	return nil
 }
 
-func (s *memory) FinishMessage(_ context.Context, holder string, m relay.Message) error {
+func (s *memory) FinishMessage(_ context.Context, holder string, m relay.Message, _ relay.Spent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.failing["FinishMessage"]; err != nil {

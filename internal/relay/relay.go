@@ -73,6 +73,38 @@ type Filter struct {
 	Limit   int    // 0 means 100
 }
 
+// Limits are how much one mailbox may send at Microsoft (reference section 5.1);
+// 0 is no limit.
+type Limits struct {
+	Connections      int // messages in flight at once
+	PerMinute        int // messages, in any minute
+	RecipientsPerDay int // in any 24 hours
+}
+
+// Claim asks for messages to deliver.
+type Claim struct {
+	Holder     string
+	Now        time.Time
+	Until      time.Time // when the lease ends by itself
+	Most       int       // messages in all
+	PerAccount int       // messages in flight of any account; its Limits may be narrower
+	Skip       []string  // accounts to pass over
+	Limits     func(account string) Limits
+}
+
+// Spent is what a try took of its account's limits.
+type Spent struct {
+	At         time.Time // when the server answered
+	Recipients int       // that it may have taken; 0 when it got no message
+}
+
+// Pace is a limit that an account has used up.
+type Pace struct {
+	Account string    `json:"account"`
+	Until   time.Time `json:"until"`  // the earliest that its next message goes
+	Reason  string    `json:"reason"` // which limit
+}
+
 // Store is the durable side of the queue. Implementations are safe for
 // concurrent use by several processes. Missing is fault.NotFound, a lost lease
 // fault.Conflict, a full disk or a read-only database fault.Temporary.
@@ -81,11 +113,13 @@ type Store interface {
 	// returns nil, both survive a power cut; when it fails, nothing is left that
 	// anybody would deliver. The body is read once and never held whole in memory.
 	PutMessage(ctx context.Context, m *Message, body io.Reader) error
-	// ClaimMessages leases due messages (Queued, NotBefore <= now) to holder until
-	// the given time, oldest NotBefore first, at most limit in all and never more than
-	// perAccount in flight per account, whoever holds them. Accounts in skip
-	// are passed over.
-	ClaimMessages(ctx context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) ([]Message, error)
+	// ClaimMessages leases due messages (Queued, NotBefore <= c.Now), oldest NotBefore
+	// first, never more than an account's limits allow, whoever holds them.
+	ClaimMessages(ctx context.Context, c Claim) ([]Message, error)
+	// Paces says which accounts have used up a limit just now.
+	Paces(ctx context.Context, now time.Time) ([]Pace, error)
+	// ForgetSends drops what limits no longer look at.
+	ForgetSends(ctx context.Context, now time.Time) error
 	// ExtendLeases keeps those of holder's leases alive that it knows of. One whose
 	// claim failed on its way to the holder ends by itself.
 	ExtendLeases(ctx context.Context, holder string, ids []string, until time.Time) error
@@ -93,10 +127,10 @@ type Store interface {
 	ExpireLeases(ctx context.Context, now time.Time) (int, error)
 	// ReleaseLeases returns all of holder's messages to Queued at once.
 	ReleaseLeases(ctx context.Context, holder string) error
-	// FinishMessage writes m's State, Recipients, Attempts, Reason, Kind, NotBefore and
+	// FinishMessage records the end of a try and what it spent. It writes m's State, Recipients, Attempts, Reason, Kind, NotBefore and
 	// Done and ends the lease. Delivered drops the body. Conflict when holder has
 	// no lease on it any more; nothing is written then.
-	FinishMessage(ctx context.Context, holder string, m Message) error
+	FinishMessage(ctx context.Context, holder string, m Message, spent Spent) error
 
 	Body(ctx context.Context, id string) (io.ReadCloser, error)
 	Message(ctx context.Context, id string) (Message, error)

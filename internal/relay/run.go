@@ -66,7 +66,10 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 	}
 	r.lanes.looked(round, paused)
 	now := r.cfg.Now()
-	due, err := r.cfg.Store.ClaimMessages(ctx, r.cfg.Holder, now, now.Add(r.cfg.Lease), free, r.cfg.PerAccount, paused)
+	due, err := r.cfg.Store.ClaimMessages(ctx, Claim{
+		Holder: r.cfg.Holder, Now: now, Until: now.Add(r.cfg.Lease), Most: free, PerAccount: r.cfg.PerAccount,
+		Skip: paused, Limits: r.cfg.Limits,
+	})
 	if err != nil {
 		return fmt.Errorf("claim messages: %w", err)
 	}
@@ -118,6 +121,9 @@ func (r *Relay) tend(ctx context.Context) {
 	if err := r.cfg.Store.ExtendLeases(ctx, r.cfg.Holder, r.held.all(), now.Add(r.cfg.Lease)); err != nil {
 		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not extended", slog.Any("error", err))
 		return
+	}
+	if err := r.cfg.Store.ForgetSends(ctx, now); err != nil {
+		r.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "old sends not forgotten", slog.Any("error", err))
 	}
 	n, err := r.cfg.Store.ExpireLeases(ctx, now)
 	if err != nil {

@@ -227,8 +227,8 @@ type watched struct {
 	delivered chan<- struct{}
 }
 
-func (w watched) FinishMessage(ctx context.Context, holder string, m relay.Message) error {
-	err := w.memory.FinishMessage(ctx, holder, m)
+func (w watched) FinishMessage(ctx context.Context, holder string, m relay.Message, spent relay.Spent) error {
+	err := w.memory.FinishMessage(ctx, holder, m, spent)
 	if err == nil && m.State == relay.Delivered {
 		w.delivered <- struct{}{}
 	}

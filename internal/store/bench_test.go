@@ -65,12 +65,12 @@ func BenchmarkClaim(b *testing.B) {
 	wg.Wait()
 	b.ResetTimer()
 	for n := 0; n < b.N; {
-		ms, err := s.ClaimMessages(b.Context(), "me", t0, after(time.Hour), 50, 3, nil)
+		ms, err := s.ClaimMessages(b.Context(), relay.Claim{Holder: "me", Now: t0, Until: after(time.Hour), Most: 50, PerAccount: 3})
 		ok(b, err)
 		for _, m := range ms {
 			wg.Go(func() {
 				m.State, m.NotBefore = relay.Queued, t0
-				if err := s.FinishMessage(b.Context(), "me", m); err != nil {
+				if err := s.FinishMessage(b.Context(), "me", m, relay.Spent{}); err != nil {
 					b.Error(err)
 				}
 			})

@@ -63,7 +63,7 @@ func TestBodies(t *testing.T) {
 		}
 		for _, m := range claim(t, s, "me") {
 			m.State = relay.Delivered
-			ok(t, s.FinishMessage(t.Context(), "me", m))
+			ok(t, s.FinishMessage(t.Context(), "me", m, relay.Spent{}))
 		}
 		if n := leftovers(t, d); n != 0 {
 			t.Errorf("%d bodies after delivery", n)

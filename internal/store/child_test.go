@@ -205,7 +205,7 @@ func claimOne(dir string) error {
 	if err != nil {
 		return err
 	}
-	claimed, err := s.ClaimMessages(ctx, "host/9/CHILD", time.Now(), time.Now().Add(time.Hour), 9, 9, nil)
+	claimed, err := s.ClaimMessages(ctx, relay.Claim{Holder: "host/9/CHILD", Now: time.Now(), Until: time.Now().Add(time.Hour), Most: 9, PerAccount: 9})
 	if err != nil {
 		return err
 	}

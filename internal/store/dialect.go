@@ -56,6 +56,7 @@ func (d dialect) claim() string {
 		SELECT h.account,
 			(SELECT count(*) FROM messages b WHERE b.state = 'delivering' AND b.account = h.account) AS busy
 		FROM hops h WHERE h.account IS NOT NULL AND h.account NOT IN (` + d.listed + `)
+			AND NOT EXISTS (SELECT 1 FROM paces p WHERE p.account = h.account AND p.until > $2)
 	), ranked AS (
 		SELECT m.id, m.not_before, l.busy + row_number() OVER (PARTITION BY m.account ORDER BY m.not_before, m.id) AS place
 		FROM lanes l ` + d.perLane + `

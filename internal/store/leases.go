@@ -10,33 +10,40 @@ import (
 )
 
 // ClaimMessages is part of [relay.Store].
-func (s *Store) ClaimMessages(ctx context.Context, holder string, now, until time.Time, limit, perAccount int, skip []string) (claimed []relay.Message, err error) {
+func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []relay.Message, err error) {
 	const op = "claim messages"
-	if limit <= 0 || perAccount <= 0 {
+	if c.Most <= 0 || c.PerAccount <= 0 {
 		return nil, nil
 	}
-	skipped := document{cleanAll(skip)}
+	skipped := document{cleanAll(c.Skip)}
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		if s.dialect.lockClaims != "" {
 			if _, err := exec(ctx, tx, s.dialect.lockClaims, int64(claimsLock)); err != nil {
 				return err
 			}
 		}
-		var err error
-		claimed, err = list(ctx, tx, op, scanMessage, s.dialect.claim(),
-			holder, millis(now), perAccount, skipped, limit, millis(until))
+		due, err := list(ctx, tx, op, scanMessage, s.dialect.claim(),
+			c.Holder, millis(c.Now), c.PerAccount, skipped, c.Most, millis(c.Until))
+		if err != nil {
+			return err
+		}
+		sortMessages(due)
+		claimed, err = pace(ctx, tx, c, due)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(claimed, func(a, b relay.Message) int {
+	return claimed, nil
+}
+
+func sortMessages(ms []relay.Message) {
+	slices.SortFunc(ms, func(a, b relay.Message) int {
 		if c := a.NotBefore.Compare(b.NotBefore); c != 0 {
 			return c
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	return claimed, nil
 }
 
 func cleanAll(words []string) []string {
@@ -56,23 +63,30 @@ func (s *Store) ExtendLeases(ctx context.Context, holder string, ids []string, u
 }
 
 // ExpireLeases is part of [relay.Store].
-func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (int, error) {
-	n, err := s.write(ctx, "expire leases",
-		`UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering' AND lease_until < $1`, millis(now))
-	return int(n), err
+func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err error) {
+	err = s.writes.do(ctx, "expire leases", func(ctx context.Context, tx querier) error {
+		if _, err := exec(ctx, tx, spendLost+` AND lease_until < $2`, millis(now), millis(now)); err != nil {
+			return err
+		}
+		gone, err := exec(ctx, tx, giveBack+` AND lease_until < $1`, millis(now))
+		n = int(gone)
+		return err
+	})
+	return n, err
 }
 
 // ReleaseLeases is part of [relay.Store].
 func (s *Store) ReleaseLeases(ctx context.Context, holder string) error {
-	return s.writes.do(ctx, "release leases", func(ctx context.Context, tx querier) error {
-		_, err := exec(ctx, tx, releaseMessages, holder)
-		return err
-	})
+	_, err := s.write(ctx, "release leases", giveBack+` AND holder = $1`, holder)
+	return err
 }
 
-// What a holder may hold, given back at once.
+// What a holder may hold, given back at once. Messages whose holder went away may
+// have been sent: each counts against its account's limits from then on.
 const (
-	releaseMessages = `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering' AND holder = $1`
+	giveBack        = `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering'`
+	spendLost       = `INSERT INTO sends (account, at, recipients) SELECT account, $1, 1 FROM messages WHERE state = 'delivering'`
+	releaseMessages = giveBack + ` AND holder = $1`
 	releaseTasks    = `UPDATE tasks SET lock_holder = '', lock_until = 0 WHERE lock_holder = $1`
 	releaseClaims   = `UPDATE grants SET claim_holder = '', claim_until = 0 WHERE claim_holder = $1`
 )
@@ -99,7 +113,7 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 		if !dead {
 			continue
 		}
-		n, err := s.release(ctx, op, h)
+		n, err := s.release(ctx, op, h, now)
 		released += n
 		if err != nil {
 			return released, err
@@ -109,9 +123,12 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 }
 
 // release gives back all that one holder held.
-func (s *Store) release(ctx context.Context, op, holder string) (released int, err error) {
+func (s *Store) release(ctx context.Context, op, holder string, now time.Time) (released int, err error) {
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		released = 0
+		if _, err := exec(ctx, tx, spendLost+` AND holder = $2`, millis(now), holder); err != nil {
+			return err
+		}
 		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims} {
 			n, err := exec(ctx, tx, query, holder)
 			if err != nil {

@@ -30,7 +30,7 @@ func TestClaimOrder(t *testing.T) {
 			put(t, s, m)
 		}
 		take := func(now time.Duration, limit, perAccount int, skip ...string) []string {
-			ms, err := s.ClaimMessages(t.Context(), "me", after(now*time.Minute), after(time.Hour), limit, perAccount, skip)
+			ms, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: "me", Now: after(now * time.Minute), Until: after(time.Hour), Most: limit, PerAccount: perAccount, Skip: skip})
 			ok(t, err)
 			for _, m := range ms {
 				if m.State != relay.Delivering || len(m.Recipients) != 2 || m.Size == 0 {
@@ -73,19 +73,19 @@ func TestClaimIsFair(t *testing.T) {
 		late := message(60, "quiet")
 		late.NotBefore = after(time.Second)
 		put(t, s, late)
-		first, err := s.ClaimMessages(t.Context(), "me", after(time.Minute), after(time.Hour), 10, 3, nil)
+		first, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: "me", Now: after(time.Minute), Until: after(time.Hour), Most: 10, PerAccount: 3})
 		ok(t, err)
 		if have := ids(first); !slices.Equal(have, []string{"m00000", "m00001", "m00002", "m00060"}) {
 			t.Fatalf("claimed %v", have)
 		}
-		more, err := s.ClaimMessages(t.Context(), "you", after(time.Minute), after(time.Hour), 10, 3, nil)
+		more, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: "you", Now: after(time.Minute), Until: after(time.Hour), Most: 10, PerAccount: 3})
 		ok(t, err)
 		if len(more) != 0 {
 			t.Fatalf("what another holder has in flight was not counted: %v", ids(more))
 		}
 		first[0].State = relay.Delivered
-		ok(t, s.FinishMessage(t.Context(), "me", first[0]))
-		more, err = s.ClaimMessages(t.Context(), "you", after(time.Minute), after(time.Hour), 10, 3, nil)
+		ok(t, s.FinishMessage(t.Context(), "me", first[0], relay.Spent{}))
+		more, err = s.ClaimMessages(t.Context(), relay.Claim{Holder: "you", Now: after(time.Minute), Until: after(time.Hour), Most: 10, PerAccount: 3})
 		ok(t, err)
 		if have := ids(more); !slices.Equal(have, []string{"m00003"}) {
 			t.Fatalf("claimed %v", have)
@@ -109,7 +109,7 @@ func TestLeases(t *testing.T) {
 		got(t, m)(s.Message(ctx, m.ID))
 		late := m
 		late.State = relay.Delivered
-		failed(t, s.FinishMessage(ctx, "me", late), fault.Conflict)
+		failed(t, s.FinishMessage(ctx, "me", late, relay.Spent{}), fault.Conflict)
 
 		claim(t, s, "you")
 		ok(t, s.ReleaseLeases(ctx, "me"))
@@ -130,8 +130,8 @@ func TestReleaseDead(t *testing.T) {
 		put(t, s, message(2, "scan"))
 		living, err := d.open(ctx, store.Options{Holder: "host/1/ALIVE"})
 		ok(t, err)
-		ok(t, second(s.ClaimMessages(ctx, "host/1/DEAD", t0, after(time.Hour), 1, 9, nil)))
-		ok(t, second(s.ClaimMessages(ctx, "host/1/ALIVE", t0, after(time.Hour), 1, 9, nil)))
+		ok(t, second(s.ClaimMessages(ctx, relay.Claim{Holder: "host/1/DEAD", Now: t0, Until: after(time.Hour), Most: 1, PerAccount: 9})))
+		ok(t, second(s.ClaimMessages(ctx, relay.Claim{Holder: "host/1/ALIVE", Now: t0, Until: after(time.Hour), Most: 1, PerAccount: 9})))
 		ok(t, s.LockTask(ctx, "invoices", "host/1/DEAD/run", t0, after(time.Hour)))
 		ok(t, second(s.ClaimRefresh(ctx, "scan", "host/1/DEAD", t0, after(time.Hour))))
 
@@ -220,7 +220,7 @@ func (w *inFlight) count() int {
 }
 
 func (w *inFlight) round(s *store.Store, holder string) error {
-	ms, err := s.ClaimMessages(w.t.Context(), holder, t0, after(time.Hour), 5, w.max, nil)
+	ms, err := s.ClaimMessages(w.t.Context(), relay.Claim{Holder: holder, Now: t0, Until: after(time.Hour), Most: 5, PerAccount: w.max})
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (w *inFlight) round(s *store.Store, holder string) error {
 		w.now[m.Account]--
 		w.mu.Unlock()
 		m.State = relay.Delivered
-		if err := s.FinishMessage(w.t.Context(), holder, m); err != nil {
+		if err := s.FinishMessage(w.t.Context(), holder, m, relay.Spent{}); err != nil {
 			return err
 		}
 	}

@@ -67,7 +67,7 @@ func (s *Store) Counts(ctx context.Context) (map[relay.State]int, error) {
 }
 
 // FinishMessage is part of [relay.Store].
-func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Message) error {
+func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Message, spent relay.Spent) error {
 	const op = "finish message"
 	if m.State != relay.Queued && m.State != relay.Delivered && m.State != relay.Failed {
 		return fault.New(fault.Invalid, op, "a message cannot end as %q", m.State)
@@ -89,9 +89,11 @@ func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Messag
 			return fault.New(fault.Conflict, op, "message %s is no longer leased to us", m.ID)
 		}
 		if m.State == relay.Delivered {
-			drop, err = dropBody(ctx, tx, m.ID)
+			if drop, err = dropBody(ctx, tx, m.ID); err != nil {
+				return err
+			}
 		}
-		return err
+		return spend(ctx, tx, m.Account, spent)
 	})
 	if err == nil {
 		s.removeFile(ctx, drop)

@@ -36,7 +36,7 @@ func put(t testing.TB, s *store.Store, m relay.Message) relay.Message {
 // claim leases to holder for a minute from t0, without narrow limits.
 func claim(t testing.TB, s *store.Store, holder string) []relay.Message {
 	t.Helper()
-	ms, err := s.ClaimMessages(t.Context(), holder, t0, after(time.Minute), 100, 100, nil)
+	ms, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: holder, Now: t0, Until: after(time.Minute), Most: 100, PerAccount: 100})
 	ok(t, err)
 	return ms
 }
@@ -100,11 +100,11 @@ func TestListMessages(t *testing.T) {
 		got(t, []relay.Message(nil))(s.Messages(ctx, relay.Filter{State: relay.Failed}))
 		got(t, map[relay.State]int{relay.Queued: 104})(s.Counts(ctx))
 
-		claimed, err := s.ClaimMessages(ctx, "me", t0, after(1), 3, 3, nil)
+		claimed, err := s.ClaimMessages(ctx, relay.Claim{Holder: "me", Now: t0, Until: after(1), Most: 3, PerAccount: 3})
 		ok(t, err)
 		claimed[0].State, claimed[1].State = relay.Delivered, relay.Failed
-		ok(t, s.FinishMessage(ctx, "me", claimed[0]))
-		ok(t, s.FinishMessage(ctx, "me", claimed[1]))
+		ok(t, s.FinishMessage(ctx, "me", claimed[0], relay.Spent{}))
+		ok(t, s.FinishMessage(ctx, "me", claimed[1], relay.Spent{}))
 		delivered, err := s.Messages(ctx, relay.Filter{State: relay.Delivered})
 		ok(t, err)
 		if have := ids(delivered); !slices.Equal(have, []string{claimed[0].ID}) {
@@ -119,28 +119,28 @@ func TestFinishMessage(t *testing.T) {
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
 		queued := put(t, s, message(1, "scan"))
-		failed(t, s.FinishMessage(ctx, "me", queued), fault.Conflict) // nobody has it
+		failed(t, s.FinishMessage(ctx, "me", queued, relay.Spent{}), fault.Conflict) // nobody has it
 		missing := queued
 		missing.ID = "gone"
-		failed(t, s.FinishMessage(ctx, "me", missing), fault.NotFound)
+		failed(t, s.FinishMessage(ctx, "me", missing, relay.Spent{}), fault.NotFound)
 
 		m := claim(t, s, "me")[0]
-		failed(t, s.FinishMessage(ctx, "me", m), fault.Invalid, "delivering")
+		failed(t, s.FinishMessage(ctx, "me", m, relay.Spent{}), fault.Invalid, "delivering")
 		m.State, m.Attempts, m.Reason, m.Kind, m.NotBefore = relay.Queued, 1, "432 4.3.2 \xff", "throttled", after(time.Hour)
 		m.Recipients[0] = relay.Recipient{Address: m.Recipients[0].Address, State: relay.Accepted, Reply: "250 2.1.5"}
-		failed(t, s.FinishMessage(ctx, "you", m), fault.Conflict, m.ID)
+		failed(t, s.FinishMessage(ctx, "you", m, relay.Spent{}), fault.Conflict, m.ID)
 		lease := queued
 		lease.State = relay.Delivering
 		got(t, lease)(s.Message(ctx, m.ID)) // nothing was written
-		ok(t, s.FinishMessage(ctx, "me", m))
+		ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
 		m.Reason = "432 4.3.2 \uFFFD"
 		got(t, m)(s.Message(ctx, m.ID))
-		failed(t, s.FinishMessage(ctx, "me", m), fault.Conflict)
+		failed(t, s.FinishMessage(ctx, "me", m, relay.Spent{}), fault.Conflict)
 
 		ok(t, s.RequeueAccount(ctx, "scan", t0))
 		m = claim(t, s, "me")[0]
 		m.State, m.Done = relay.Failed, after(2*time.Hour)
-		ok(t, s.FinishMessage(ctx, "me", m))
+		ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
 		got(t, m)(s.Message(ctx, m.ID))
 		if b := body(t, s, m.ID); b != "body of m00001" {
 			t.Errorf("a failed message keeps its body, have %q", b)
@@ -149,7 +149,7 @@ func TestFinishMessage(t *testing.T) {
 		ok(t, s.RequeueMessage(ctx, m.ID, t0))
 		m = claim(t, s, "me")[0]
 		m.State = relay.Delivered
-		ok(t, s.FinishMessage(ctx, "me", m))
+		ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
 		got(t, m)(s.Message(ctx, m.ID))
 		failed(t, second(s.Body(ctx, m.ID)), fault.NotFound, "dropped")
 		failed(t, s.RequeueMessage(ctx, m.ID, t0), fault.Conflict)
@@ -169,7 +169,7 @@ func TestRequeue(t *testing.T) {
 		m.State, m.Reason, m.Done, m.Attempts, m.NotBefore = relay.Failed, "550", after(time.Minute), 3, time.Time{}
 		m.Recipients[0].State = relay.Accepted
 		m.Recipients[1].State, m.Recipients[1].Reply = relay.Refused, "550 no"
-		ok(t, s.FinishMessage(ctx, "me", m))
+		ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
 
 		ok(t, s.RequeueMessage(ctx, m.ID, after(time.Hour)))
 		m.State, m.Done, m.NotBefore = relay.Queued, time.Time{}, after(time.Hour)

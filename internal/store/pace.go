@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"postern/internal/relay"
+)
+
+// What limits look back on.
+const (
+	minute = time.Minute
+	day    = 24 * time.Hour
+)
+
+// pace keeps of the messages that were just leased those that the limits of their
+// accounts allow now, and gives the others back. The caller's transaction keeps out
+// every other claim.
+func pace(ctx context.Context, tx querier, c relay.Claim, due []relay.Message) ([]relay.Message, error) {
+	if c.Limits == nil {
+		return due, nil
+	}
+	var kept []relay.Message
+	seen := map[string]*allowance{}
+	for _, m := range due {
+		a, ok := seen[m.Account]
+		if !ok {
+			var err error
+			if a, err = allow(ctx, tx, m.Account, c.Limits(m.Account), c.Now, due); err != nil {
+				return nil, err
+			}
+			seen[m.Account] = a
+		}
+		if a.take(m) {
+			kept = append(kept, m)
+			continue
+		}
+		if _, err := exec(ctx, tx, `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE id = $1`, m.ID); err != nil {
+			return nil, err
+		}
+	}
+	for account, a := range seen {
+		if err := a.note(ctx, tx, account, c.Now); err != nil {
+			return nil, err
+		}
+	}
+	return kept, nil
+}
+
+// allowance is what is left of an account's limits.
+type allowance struct {
+	limits     relay.Limits
+	flying     int // messages others send at this moment
+	minute     int // messages of the last minute, those in flight included
+	day        int // recipients of the last day, those in flight included
+	minuteFree time.Time
+	dayFree    time.Time
+	refused    string // the limit that sent a message back
+}
+
+// allow adds up what counts against an account's limits. due are the messages that
+// this very claim has leased: they do not count yet.
+func allow(ctx context.Context, tx querier, account string, l relay.Limits, now time.Time, due []relay.Message) (*allowance, error) {
+	a := &allowance{limits: l}
+	if l == (relay.Limits{}) {
+		return a, nil
+	}
+	ours := map[string]bool{}
+	for _, m := range due {
+		ours[m.ID] = true
+	}
+	flying, err := list(ctx, tx, "look at limits", scanMessage,
+		`SELECT `+messageColumns+` FROM messages WHERE state = 'delivering' AND account = $1`, account)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range flying {
+		if !ours[m.ID] {
+			a.flying++
+			a.minute++
+			a.day += waiting(m)
+		}
+	}
+	if l.PerMinute > 0 {
+		err = a.lookBack(ctx, tx, account, now.Add(-minute), `count(*)`, &a.minute, &a.minuteFree)
+	}
+	if err == nil && l.RecipientsPerDay > 0 {
+		err = a.lookBack(ctx, tx, account, now.Add(-day), `coalesce(sum(recipients), 0)`, &a.day, &a.dayFree)
+	}
+	a.minuteFree, a.dayFree = a.minuteFree.Add(minute), a.dayFree.Add(day)
+	return a, err
+}
+
+// lookBack adds what was sent since a time, and notes the oldest of it.
+func (a *allowance) lookBack(ctx context.Context, tx querier, account string, since time.Time, what string, to *int, oldest *time.Time) error {
+	var n int
+	err := tx.QueryRowContext(ctx, `SELECT `+what+`, coalesce(min(at), 0) FROM sends WHERE account = $1 AND at > $2`,
+		account, millis(since)).Scan(&n, clock{oldest})
+	*to += n
+	return err
+}
+
+// waiting is how many recipients a try would have.
+func waiting(m relay.Message) int {
+	n := 0
+	for _, r := range m.Recipients {
+		if r.State == relay.Waiting {
+			n++
+		}
+	}
+	return n
+}
+
+// take reports whether a message may go now, and counts it when it may. One with
+// more recipients than a whole day allows goes when nothing else went: the server
+// has the last word on it.
+func (a *allowance) take(m relay.Message) bool {
+	n := waiting(m)
+	switch l := a.limits; {
+	case l.Connections > 0 && a.flying >= l.Connections:
+		return false // the next one goes when one of them ends: nothing worth a note
+	case l.PerMinute > 0 && a.minute >= l.PerMinute:
+		a.refused = fmt.Sprintf("%d messages a minute", l.PerMinute)
+		return false
+	case l.RecipientsPerDay > 0 && a.day > 0 && a.day+n > l.RecipientsPerDay:
+		a.refused = fmt.Sprintf("%d recipients a day", l.RecipientsPerDay)
+		a.minuteFree = a.dayFree
+		return false
+	}
+	a.flying++
+	a.minute++
+	a.day += n
+	return true
+}
+
+// note keeps others from claiming for an account before its limit allows one more.
+// While all that counts is in flight, nobody knows when that is: they look again soon.
+func (a *allowance) note(ctx context.Context, tx querier, account string, now time.Time) error {
+	if a.refused == "" {
+		return nil
+	}
+	until := a.minuteFree
+	if soon := now.Add(time.Second); until.Before(soon) {
+		until = soon
+	}
+	_, err := exec(ctx, tx, `
+		INSERT INTO paces (account, until, reason) VALUES ($1, $2, $3)
+		ON CONFLICT (account) DO UPDATE SET until = excluded.until, reason = excluded.reason`,
+		account, millis(until), a.refused)
+	return err
+}
+
+// Paces is part of [relay.Store].
+func (s *Store) Paces(ctx context.Context, now time.Time) ([]relay.Pace, error) {
+	return list(ctx, s.db, "list paces", func(row scanner) (p relay.Pace, err error) {
+		err = row.Scan(&p.Account, clock{&p.Until}, &p.Reason)
+		return p, err
+	}, `SELECT account, until, reason FROM paces WHERE until > $1 ORDER BY account`, millis(now))
+}
+
+// spend counts a try against the limits of its account.
+func spend(ctx context.Context, tx querier, account string, spent relay.Spent) error {
+	if spent.Recipients == 0 {
+		return nil
+	}
+	_, err := exec(ctx, tx, `INSERT INTO sends (account, at, recipients) VALUES ($1, $2, $3)`, account, millis(spent.At), spent.Recipients)
+	return err
+}
+
+// ForgetSends is part of [relay.Store].
+func (s *Store) ForgetSends(ctx context.Context, now time.Time) error {
+	return s.writes.do(ctx, "forget old sends", func(ctx context.Context, tx querier) error {
+		if _, err := exec(ctx, tx, `DELETE FROM sends WHERE at <= $1`, millis(now.Add(-day))); err != nil {
+			return err
+		}
+		_, err := exec(ctx, tx, `DELETE FROM paces WHERE until <= $1`, millis(now))
+		return err
+	})
+}

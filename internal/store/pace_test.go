@@ -1,0 +1,108 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"postern/internal/relay"
+	"postern/internal/store"
+)
+
+// Three nodes send 300 messages of one mailbox, 30 a minute. No minute may see more
+// than 30, and it may not take longer than the limit makes it.
+func TestPaceHoldsAcrossNodes(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		const all, perMinute = 300, 30
+		nodes := []*store.Store{opened(t, d), opened(t, d), opened(t, d)}
+		for n := range all {
+			put(t, nodes[0], message(n, "scan"))
+		}
+		limits := func(string) relay.Limits { return relay.Limits{Connections: 3, PerMinute: perMinute} }
+		var sent []time.Time
+		now := t0
+		for ; len(sent) < all && now.Sub(t0) < time.Hour; now = now.Add(500 * time.Millisecond) {
+			for i, node := range nodes {
+				due, err := node.ClaimMessages(t.Context(), relay.Claim{
+					Holder: string(rune('a' + i)), Now: now, Until: now.Add(time.Minute), Most: 16, PerAccount: 3, Limits: limits,
+				})
+				ok(t, err)
+				for _, m := range due {
+					m.State = relay.Delivered
+					ok(t, node.FinishMessage(t.Context(), string(rune('a'+i)), m, relay.Spent{At: now, Recipients: 2}))
+					sent = append(sent, now)
+				}
+			}
+		}
+		if len(sent) != all {
+			t.Fatalf("%d messages went within an hour", len(sent))
+		}
+		for i := perMinute; i < all; i++ {
+			if gap := sent[i].Sub(sent[i-perMinute]); gap < time.Minute {
+				t.Fatalf("31 messages within %v, from the %d. on", gap, i-perMinute)
+			}
+		}
+		least := time.Duration(all/perMinute-1) * time.Minute
+		if took := sent[all-1].Sub(t0); took > least+least/20 {
+			t.Errorf("it took %v; %v would do", took, least)
+		}
+	})
+}
+
+func TestPaceSaysWhyAndUntilWhen(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		for n := range 3 {
+			put(t, s, message(n, "scan"))
+			put(t, s, message(10+n, "free"))
+		}
+		claim := func(at time.Duration) []string {
+			due, err := s.ClaimMessages(ctx, relay.Claim{Holder: "me", Now: after(at), Until: after(time.Hour), Most: 9, PerAccount: 9,
+				Limits: func(account string) relay.Limits {
+					if account == "scan" {
+						return relay.Limits{RecipientsPerDay: 5}
+					}
+					return relay.Limits{}
+				}})
+			ok(t, err)
+			for _, m := range due {
+				m.State = relay.Delivered
+				spent := relay.Spent{At: after(at), Recipients: 2}
+				if m.Account == "free" {
+					spent.Recipients = 0
+				}
+				ok(t, s.FinishMessage(ctx, "me", m, spent))
+			}
+			return ids(due)
+		}
+		got(t, []string{"m00000", "m00001", "m00010", "m00011", "m00012"})(claim(0), nil)
+		got(t, []string{})(claim(2*time.Second), nil) // by now it is known when what was sent ends to count
+		got(t, []relay.Pace{{Account: "scan", Until: after(24 * time.Hour), Reason: "5 recipients a day"}})(s.Paces(ctx, after(time.Minute)))
+		got(t, []string{})(claim(23*time.Hour), nil)
+		got(t, []string{"m00002"})(claim(24*time.Hour+time.Second), nil)
+		ok(t, s.ForgetSends(ctx, after(48*time.Hour)))
+		got(t, []relay.Pace(nil))(s.Paces(ctx, after(0)))
+	})
+}
+
+// What a dead holder had begun may have been sent, so it counts.
+func TestPaceCountsWhatMayHaveBeenSent(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		put(t, s, message(0, "scan"))
+		c := relay.Claim{Holder: "gone", Now: t0, Until: after(time.Second), Most: 9, PerAccount: 9,
+			Limits: func(string) relay.Limits { return relay.Limits{PerMinute: 1} }}
+		ok(t, second(s.ClaimMessages(ctx, c)))
+		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second)))
+		c.Now, c.Until = after(3*time.Second), after(time.Hour)
+		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, c))
+		c.Now = after(62 * time.Second)
+		due, err := s.ClaimMessages(ctx, c)
+		ok(t, err)
+		if len(due) != 1 {
+			t.Errorf("claimed %d a minute later", len(due))
+		}
+	})
+}
