@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"postern/internal/door"
-	"postern/internal/entra"
 	"postern/internal/fault"
 	"postern/internal/fetch"
 	"postern/internal/mail"
@@ -28,6 +27,7 @@ type Vault interface {
 	Accounts(ctx context.Context) ([]vault.Account, error)
 	Account(ctx context.Context, name string) (vault.Account, error)
 	PutAccount(ctx context.Context, a vault.Account, clear *secret.Text) error // nil keeps the sealed password
+	PasswordIs(a vault.Account, clear secret.Text) bool
 }
 
 // Passwords makes and checks the local passwords of devices.
@@ -55,6 +55,7 @@ type Change struct {
 	Name     string      `json:"name"`
 	Action   string      `json:"action"`             // created, changed, unchanged
 	Password secret.Text `json:"password,omitempty"` // made for a new device; shown once
+	Note     string      `json:"note,omitempty"`     // what still has to be done
 }
 
 // Apply makes it so, in the order apps, accounts, devices, tasks. The whole
@@ -124,134 +125,6 @@ func (a Applier) plan(doc Document) ([]step, error) {
 		}
 	}
 	return steps, nil
-}
-
-func (a Applier) app(d App) (step, error) {
-	cloud, err := d.cloud(a.Getenv)
-	if err != nil {
-		return nil, err
-	}
-	want := vault.App{Name: d.Name, Tenant: strings.TrimSpace(d.Tenant), ClientID: strings.TrimSpace(d.ClientID), Cloud: cloud}
-	if d.SecretExpires != "" {
-		if want.SecretExpires, err = time.Parse(time.DateOnly, d.SecretExpires); err != nil {
-			return nil, fmt.Errorf("secret_expires: %q is not a date; allowed: 2027-05-01", d.SecretExpires)
-		}
-	}
-	var clear *secret.Text
-	if d.Secret != nil {
-		s, err := d.Secret.Read(a.Getenv)
-		if err != nil {
-			return nil, fmt.Errorf("secret: %w", err)
-		}
-		clear = &s
-	}
-	return func(ctx context.Context) (Change, error) {
-		c := Change{Kind: "app", Name: d.Name}
-		have, err := a.Vault.App(ctx, d.Name)
-		same := func() bool {
-			w := want
-			w.Secret = have.Secret
-			return reflect.DeepEqual(normal(w), normal(have)) && (clear == nil || a.Vault.SecretIs(have, *clear))
-		}
-		return c.put(err, same, func() error { return a.Vault.PutApp(ctx, want, vault.Proof{Secret: clear}) })
-	}, nil
-}
-
-// normal makes times comparable.
-func normal(a vault.App) vault.App {
-	a.SecretExpires = a.SecretExpires.UTC().Truncate(time.Millisecond)
-	return a
-}
-
-func (d App) cloud(getenv func(string) (string, bool)) (entra.Cloud, error) {
-	if d.Cloud != entra.Custom {
-		if d.Custom != nil {
-			return entra.Cloud{}, errors.New("custom: is only used with cloud: custom")
-		}
-		return entra.CloudByName(d.Cloud)
-	}
-	if d.Custom == nil || d.Custom.Authority == "" {
-		return entra.Cloud{}, errors.New("cloud: custom needs custom: with at least authority")
-	}
-	base, err := entra.CloudByName("global")
-	if err != nil {
-		return entra.Cloud{}, err
-	}
-	u := d.Custom
-	if !strings.HasPrefix(u.Authority, "https://") {
-		return entra.Cloud{}, errors.New("custom: authority: allowed is an https:// address, because the client secret is posted there")
-	}
-	c := entra.Cloud{
-		Name: entra.Custom, Authority: strings.TrimRight(u.Authority, "/"), Portal: u.Portal,
-		Outlook: or(u.Outlook, base.Outlook), AppOnly: or(u.AppOnly, base.AppOnly), Graph: or(u.Graph, base.Graph),
-	}
-	for _, s := range []struct {
-		from *mail.Server
-		to   *mail.Server
-		name string
-	}{{u.SMTP, &c.SMTP, "smtp"}, {u.HVE, &c.HVE, "hve"}, {u.IMAP, &c.IMAP, "imap"}, {u.POP3, &c.POP3, "pop3"}} {
-		if s.from == nil {
-			continue
-		}
-		if s.from.Host == "" || s.from.Port <= 0 || s.from.Port > 65535 || s.from.TLS == "" {
-			return entra.Cloud{}, fmt.Errorf("custom: %s: host, port and tls (starttls or implicit) are all needed", s.name)
-		}
-		if s.from.TLS == mail.Plain {
-			return entra.Cloud{}, fmt.Errorf("custom: %s: tls: plain would send the token in the clear; allowed: starttls, implicit", s.name)
-		}
-		*s.to = *s.from
-	}
-	if u.CA != nil {
-		pem, err := u.CA.Read(getenv)
-		if err != nil {
-			return entra.Cloud{}, fmt.Errorf("custom: ca: %w", err)
-		}
-		c.CA = pem.Reveal()
-	}
-	return c, nil
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return strings.TrimRight(a, "/")
-	}
-	return b
-}
-
-func (a Applier) account(d Account) (step, error) {
-	mailbox, err := mail.ParseAddress(strings.TrimSpace(d.Mailbox))
-	if err != nil {
-		return nil, fmt.Errorf("mailbox: %w", err)
-	}
-	want := vault.Account{Name: d.Name, App: d.App, Mailbox: mailbox, Method: vault.Method(d.SignIn), Shared: d.Shared}
-	switch want.Method {
-	case "":
-		want.Method = vault.Delegated
-	case vault.Delegated, vault.Application:
-	default:
-		return nil, fmt.Errorf("sign_in: %q is not known; allowed: delegated, application", d.SignIn)
-	}
-	for _, p := range d.Purposes {
-		switch q := vault.Purpose(p); q {
-		case vault.Send, vault.IMAP, vault.POP3, vault.Graph:
-			want.Purposes = append(want.Purposes, q)
-		default:
-			return nil, fmt.Errorf("purposes: %q is not known; allowed: send, imap, pop3, graph", p)
-		}
-	}
-	if len(want.Purposes) == 0 {
-		return nil, errors.New("purposes: at least one is needed; allowed: send, imap, pop3, graph")
-	}
-	return func(ctx context.Context) (Change, error) {
-		c := Change{Kind: "account", Name: d.Name}
-		have, err := a.Vault.Account(ctx, d.Name)
-		same := func() bool {
-			have.State, have.By, have.Reason, have.Since, have.ProbeAt = "", "", "", time.Time{}, time.Time{}
-			have.Password, have.PasswordSet = nil, time.Time{}
-			return reflect.DeepEqual(want, have)
-		}
-		return c.put(err, same, func() error { return a.Vault.PutAccount(ctx, want, nil) })
-	}, nil
 }
 
 func (a Applier) device(d Device) (step, error) {

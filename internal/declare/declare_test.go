@@ -24,7 +24,8 @@ import (
 type memory struct {
 	fetch.Ledger
 	apps     map[string]vault.App
-	secrets  map[string]string
+	secrets  map[string]string // of apps
+	words    map[string]string // passwords of accounts
 	accounts map[string]vault.Account
 	devices  map[string]door.Device
 	tasks    map[string]fetch.Task
@@ -33,7 +34,7 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{apps: map[string]vault.App{}, secrets: map[string]string{}, accounts: map[string]vault.Account{},
+	return &memory{apps: map[string]vault.App{}, secrets: map[string]string{}, words: map[string]string{}, accounts: map[string]vault.Account{},
 		devices: map[string]door.Device{}, tasks: map[string]fetch.Task{}}
 }
 
@@ -59,12 +60,14 @@ func (m *memory) App(_ context.Context, n string) (vault.App, error) {
 }
 func (m *memory) PutApp(_ context.Context, a vault.App, proof vault.Proof) error {
 	m.writes++
-	clear := proof.Secret
-	if clear != nil {
-		m.secrets[a.Name] = clear.Reveal()
+	old := m.apps[a.Name]
+	a.Secret, a.Certificate, a.Key = old.Secret, old.Certificate, old.Key
+	if proof.Secret != nil {
+		m.secrets[a.Name] = proof.Secret.Reveal()
 		a.Secret = vault.Sealed("sealed")
-	} else {
-		a.Secret = m.apps[a.Name].Secret
+	}
+	if proof.Certificate != nil {
+		a.Certificate, a.Key = proof.Certificate.Leaf.Raw, vault.Sealed("sealed key")
 	}
 	m.apps[a.Name] = a
 	return nil
@@ -76,11 +79,19 @@ func (m *memory) Accounts(context.Context) ([]vault.Account, error) { return val
 func (m *memory) Account(_ context.Context, n string) (vault.Account, error) {
 	return get(m.accounts, n)
 }
-func (m *memory) PutAccount(_ context.Context, a vault.Account, _ *secret.Text) error {
+func (m *memory) PutAccount(_ context.Context, a vault.Account, clear *secret.Text) error {
 	m.writes++
+	a.Password = m.accounts[a.Name].Password
+	if clear != nil {
+		m.words[a.Name] = clear.Reveal()
+		a.Password, a.PasswordSet = vault.Sealed("sealed"), time.Unix(2, 0)
+	}
 	a.State = vault.Active // as if somebody had signed in meanwhile
 	m.accounts[a.Name] = a
 	return nil
+}
+func (m *memory) PasswordIs(a vault.Account, clear secret.Text) bool {
+	return m.words[a.Name] == clear.Reveal()
 }
 func (m *memory) Devices(context.Context) ([]door.Device, error) { return values(m.devices) }
 func (m *memory) Device(_ context.Context, n string) (door.Device, error) {
@@ -290,9 +301,9 @@ func TestRefusedBeforeAnythingIsWritten(t *testing.T) {
 		"plain tls":       {"apps:\n  - {name: x, cloud: custom, custom: {authority: \"https://x\", smtp: {host: h, port: 25, tls: plain}}}\n", "in the clear"},
 		"date":            {"apps:\n  - {name: x, secret_expires: soon}\n", "2027-05-01"},
 		"mailbox":         {"accounts:\n  - {name: a, app: x, mailbox: nobody, purposes: [send]}\n", "no @"},
-		"purpose":         {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [fly]}\n", "send, imap, pop3, graph"},
+		"purpose":         {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [fly]}\n", "send, imap, pop3, graph, hve"},
 		"no purpose":      {"accounts:\n  - {name: a, app: x, mailbox: a@b}\n", "at least one"},
-		"method":          {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [send], sign_in: magic}\n", "delegated, application"},
+		"method":          {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [send], sign_in: magic}\n", "delegated, application, password, app_password"},
 		"name":            {good + "devices:\n  - {name: \"../x\", account: a}\n", "letters, digits"},
 		"twice":           {good + "devices:\n  - {name: d, account: a}\n  - {name: d, account: a}\n", "twice"},
 		"short password":  {"devices:\n  - {name: d, account: a, password: {value: short}}\n", "8 characters"},

@@ -31,15 +31,19 @@ type Document struct {
 	Tasks    []Task    `yaml:"tasks,omitempty"`
 }
 
-// App is an app registration.
+// App is an app registration. One of nothing but name and cloud only says where the
+// servers are, for accounts with an app password.
 type App struct {
-	Name          string     `yaml:"name"`
-	Tenant        string     `yaml:"tenant"`
-	ClientID      string     `yaml:"client_id"`
-	Secret        *SecretRef `yaml:"secret,omitempty"`         // absent: keep the stored one
-	SecretExpires string     `yaml:"secret_expires,omitempty"` // 2027-05-01
-	Cloud         string     `yaml:"cloud,omitempty"`          // global, usgov, dod, china, custom
-	Custom        *Custom    `yaml:"custom,omitempty"`         // with cloud: custom
+	Name           string     `yaml:"name"`
+	Tenant         string     `yaml:"tenant,omitempty"`
+	ClientID       string     `yaml:"client_id,omitempty"`
+	Packed         *SecretRef `yaml:"packed,omitempty"`          // CrushFTP's user name; fills in client_id, secret and tenant
+	Secret         *SecretRef `yaml:"secret,omitempty"`          // absent: keep the stored one
+	SecretExpires  string     `yaml:"secret_expires,omitempty"`  // 2027-05-01
+	Certificate    *SecretRef `yaml:"certificate,omitempty"`     // PEM; not secret, but given the same three ways
+	CertificateKey *SecretRef `yaml:"certificate_key,omitempty"` // PEM; absent: keep the stored one
+	Cloud          string     `yaml:"cloud,omitempty"`           // global, usgov, dod, china, custom
+	Custom         *Custom    `yaml:"custom,omitempty"`          // with cloud: custom
 }
 
 // Custom is a cloud of the operator's own: any OpenID provider, any mail server.
@@ -58,12 +62,14 @@ type Custom struct {
 
 // Account is a mailbox and how Postern signs in to it.
 type Account struct {
-	Name     string   `yaml:"name"`
-	App      string   `yaml:"app"`
-	Mailbox  string   `yaml:"mailbox"`
-	SignIn   string   `yaml:"sign_in,omitempty"` // delegated (default), application
-	Purposes []string `yaml:"purposes"`          // send, imap, pop3, graph
-	Shared   bool     `yaml:"shared,omitempty"`
+	Name       string     `yaml:"name"`
+	App        string     `yaml:"app"`
+	Mailbox    string     `yaml:"mailbox"`
+	SignIn     string     `yaml:"sign_in,omitempty"`  // delegated (default), application, password, app_password
+	Password   *SecretRef `yaml:"password,omitempty"` // with password and app_password; absent: keep the stored one
+	Purposes   []string   `yaml:"purposes"`           // send, imap, pop3, graph, hve
+	Shared     bool       `yaml:"shared,omitempty"`
+	GiveTokens bool       `yaml:"give_tokens,omitempty"` // `postern token` may print its access tokens
 }
 
 // Device is a program's local login.
@@ -146,6 +152,15 @@ func (r *SecretRef) UnmarshalYAML(n *yaml.Node) error {
 
 // Read finds the secret. One trailing line end of a file is dropped.
 func (r *SecretRef) Read(getenv func(string) (string, bool)) (secret.Text, error) {
+	s, err := r.raw(getenv)
+	if r.File != "" {
+		s = secret.New(strings.TrimRight(s.Reveal(), "\r\n"))
+	}
+	return s, err
+}
+
+// raw is every octet of it: a certificate in DER may end in anything.
+func (r *SecretRef) raw(getenv func(string) (string, bool)) (secret.Text, error) {
 	switch {
 	case r.Env != "":
 		v, ok := getenv(r.Env)
@@ -158,9 +173,19 @@ func (r *SecretRef) Read(getenv func(string) (string, bool)) (secret.Text, error
 		if err != nil {
 			return secret.Text{}, fmt.Errorf("line %d: %w", r.line, err)
 		}
-		return secret.New(strings.TrimRight(string(b), "\r\n")), nil
+		return secret.New(string(b)), nil
 	}
 	return r.Value, nil
+}
+
+// trimmed finds a secret that never begins or ends with a blank: pasted ones do.
+func (r *SecretRef) trimmed(getenv func(string) (string, bool)) (secret.Text, error) {
+	s, err := r.Read(getenv)
+	s = secret.New(strings.TrimSpace(s.Reveal()))
+	if err == nil && s.Empty() {
+		err = fmt.Errorf("line %d: it is empty", r.line)
+	}
+	return s, err
 }
 
 // Parse reads a document strictly. name is used in errors, which are

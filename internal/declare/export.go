@@ -2,6 +2,7 @@ package declare
 
 import (
 	"context"
+	"encoding/pem"
 	"time"
 
 	"postern/internal/entra"
@@ -21,6 +22,9 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		if !v.SecretExpires.IsZero() {
 			d.SecretExpires = v.SecretExpires.UTC().Format(time.DateOnly)
 		}
+		if len(v.Certificate) > 0 {
+			d.Certificate = &SecretRef{Value: secret.New(string(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: v.Certificate})))}
+		}
 		if v.Cloud.Name == entra.Custom {
 			d.Custom = custom(v.Cloud)
 		}
@@ -31,7 +35,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range accounts {
-		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared}
+		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens}
 		for _, p := range v.Purposes {
 			d.Purposes = append(d.Purposes, string(p))
 		}
@@ -77,8 +81,8 @@ func server(s mail.Server) *mail.Server {
 	return &s
 }
 
-// MarshalYAML writes a reference as it was given. Only a CA bundle, which is no
-// secret, ever carries its value into an export.
+// MarshalYAML writes a reference as it was given. Only CA bundles and certificates,
+// which are no secrets, ever carry their value into an export.
 func (r SecretRef) MarshalYAML() (any, error) {
 	switch {
 	case r.Env != "":
