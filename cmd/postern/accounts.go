@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/app"
+	"postern/internal/fault"
 	"postern/internal/vault"
 )
 
@@ -22,12 +24,17 @@ type accountRow struct {
 	Since    time.Time `json:"since,omitzero"`
 }
 
+func rowOf(v vault.Account) accountRow {
+	return accountRow{v.Name, v.Mailbox.String(), v.App, string(v.Method), purposes(v), string(v.State), v.Reason, v.Since}
+}
+
 func newAccounts(c *cli) *cobra.Command {
 	var asJSON bool
 	list := &cobra.Command{
-		Use:   "list",
-		Short: "List accounts and whether they work",
-		Args:  args(cobra.NoArgs),
+		Use:     "list",
+		Short:   "List accounts and whether they work",
+		Example: "  postern accounts list --json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				all, err := a.Vault.Accounts(cmd.Context())
@@ -36,7 +43,7 @@ func newAccounts(c *cli) *cobra.Command {
 				}
 				rows := make([]accountRow, 0, len(all))
 				for _, v := range all {
-					rows = append(rows, accountRow{v.Name, v.Mailbox.String(), v.App, string(v.Method), purposes(v), string(v.State), v.Reason, v.Since})
+					rows = append(rows, rowOf(v))
 				}
 				if asJSON {
 					return writeJSON(c.stdout, rows)
@@ -50,7 +57,7 @@ func newAccounts(c *cli) *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("accounts", "Accounts: mailboxes Postern signs in to", list)
+	return group("accounts", "Accounts: mailboxes Postern signs in to", list, newAccountsShow(c), newAccountsPassword(c))
 }
 
 func purposes(a vault.Account) []string {
@@ -61,45 +68,37 @@ func purposes(a vault.Account) []string {
 	return out
 }
 
-type deviceRow struct {
-	Name     string    `json:"name"`
-	Account  string    `json:"account"`
-	Senders  []string  `json:"senders"`
-	Disabled bool      `json:"disabled"`
-	Created  time.Time `json:"created"`
-}
-
-func newDevices(c *cli) *cobra.Command {
-	var asJSON bool
-	list := &cobra.Command{
-		Use:   "list",
-		Short: "List devices: programs and machines with a local password",
-		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.with(cmd.Context(), func(a *app.App) error {
-				all, err := a.Store.Devices(cmd.Context())
-				if err != nil {
-					return err
-				}
-				rows := make([]deviceRow, 0, len(all))
-				for _, d := range all {
-					r := deviceRow{Name: d.Name, Account: d.Account, Senders: []string{}, Disabled: d.Disabled, Created: d.Created}
-					for _, s := range d.Senders {
-						r.Senders = append(r.Senders, s.String())
-					}
-					rows = append(rows, r)
-				}
-				if asJSON {
-					return writeJSON(c.stdout, rows)
-				}
-				return table(c.stdout, "DEVICE\tACCOUNT\tMAY ALSO SEND AS\tDISABLED", func(line func(...string)) {
-					for _, r := range rows {
-						line(r.Name, r.Account, strings.Join(r.Senders, ","), fmt.Sprint(r.Disabled))
-					}
-				})
-			})
+func newAccountsPassword(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "password ACCOUNT",
+		Short: "Enter the password of an account that signs in by password or app password",
+		Long: `Asks for the password without showing it, or reads it from standard input, and
+keeps it sealed. It is never an argument: those stand in the process list.`,
+		Example: "  postern accounts password bulk\n  postern accounts password bulk < /run/secrets/bulk",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, name []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error { return enterPassword(cmd.Context(), c, a, name[0]) })
 		},
 	}
-	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("devices", "Devices: programs that send through an account", list)
+}
+
+func enterPassword(ctx context.Context, c *cli, a *app.App, name string) error {
+	acct, err := a.Vault.Account(ctx, name)
+	if err != nil {
+		return err
+	}
+	if acct.Method != vault.Password && acct.Method != vault.AppPassword {
+		return fault.New(fault.Invalid, "enter the password", "account %q has sign_in: %s and takes none", name, acct.Method).
+			WithHint("postern signin %s", name)
+	}
+	clear, err := c.secretLine(ctx, "password of "+acct.Mailbox.String())
+	if err != nil {
+		return err
+	}
+	if err := a.Vault.PutAccount(ctx, acct, &clear); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.stdout, "%s: password kept\n", name)
+	_, _ = fmt.Fprintf(c.stderr, "next:    postern check %s\n", name)
+	return err
 }

@@ -78,15 +78,19 @@ func printChanges(c *cli, changes []declare.Change, asJSON bool, err error) erro
 		if !ch.Password.Empty() {
 			_, _ = io.WriteString(c.stdout, "  password (shown this once): "+ch.Password.Reveal()+"\n")
 		}
+		if ch.Note != "" {
+			_, _ = fmt.Fprintf(c.stderr, "note: %s %s: %s\n", ch.Kind, ch.Name, ch.Note)
+		}
 	}
 	return err
 }
 
 func newExport(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "export",
-		Short: "Write apps, accounts, devices and tasks as YAML, without secrets",
-		Args:  args(cobra.NoArgs),
+		Use:     "export",
+		Short:   "Write apps, accounts, devices and tasks as YAML, without secrets",
+		Example: "  postern export > postern.yaml",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				doc, err := a.Applier(c.getenv).Export(cmd.Context())

@@ -67,7 +67,8 @@ a user name and a password.
   postern serve                run the gate
   postern apply -f FILE        say which apps, accounts, devices and tasks there are
   postern signin ACCOUNT       sign an account in
-  postern check ACCOUNT        see whether it works, or the one switch to flip`,
+  postern check ACCOUNT        see whether it works, or the one switch to flip
+  postern expiring             see what will end, and what to do about it`,
 	}
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
@@ -84,8 +85,8 @@ a user name and a password.
 		flags.String(k.Flag(), k.Default, k.Help+" ["+k.Env()+"]")
 	}
 	c.root = root
-	root.AddCommand(newServe(c), newApply(c), newExport(c), newSignin(c), newCheck(c), newAccounts(c), newDevices(c),
-		newFetch(c), newQueue(c), newAdmin(c), newConfig(c), newDemo(c))
+	root.AddCommand(newServe(c), newApply(c), newExport(c), newImport(c), newSignin(c), newConsent(c), newCheck(c), newToken(c),
+		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newQueue(c), newAdmin(c), newConfig(c), newDemo(c))
 	return root
 }
 

@@ -36,6 +36,9 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// writeLine writes JSON on one line, for what comes bit by bit.
+func writeLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+
 // table writes aligned columns.
 func table(w io.Writer, head string, rows func(line func(cells ...string))) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postern/internal/app"
+)
+
+type deviceRow struct {
+	Name     string    `json:"name"`
+	Account  string    `json:"account"`
+	Senders  []string  `json:"senders"`
+	Disabled bool      `json:"disabled"`
+	Created  time.Time `json:"created"`
+}
+
+func newDevices(c *cli) *cobra.Command {
+	var asJSON bool
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List devices: programs and machines with a local password",
+		Example: "  postern devices list --json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				all, err := a.Store.Devices(cmd.Context())
+				if err != nil {
+					return err
+				}
+				rows := make([]deviceRow, 0, len(all))
+				for _, d := range all {
+					r := deviceRow{Name: d.Name, Account: d.Account, Senders: []string{}, Disabled: d.Disabled, Created: d.Created}
+					for _, s := range d.Senders {
+						r.Senders = append(r.Senders, s.String())
+					}
+					rows = append(rows, r)
+				}
+				if asJSON {
+					return writeJSON(c.stdout, rows)
+				}
+				return table(c.stdout, "DEVICE\tACCOUNT\tMAY ALSO SEND AS\tDISABLED", func(line func(...string)) {
+					for _, r := range rows {
+						line(r.Name, r.Account, strings.Join(r.Senders, ","), fmt.Sprint(r.Disabled))
+					}
+				})
+			})
+		},
+	}
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return group("devices", "Devices: programs that send through an account", list)
+}
