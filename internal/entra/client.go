@@ -45,6 +45,7 @@ type metadata struct {
 	Authorize string `json:"authorization_endpoint"`
 	Token     string `json:"token_endpoint"`
 	JWKS      string `json:"jwks_uri"`
+	Device    string `json:"device_authorization_endpoint"` // RFC 8628 section 4; not everybody has one
 
 	keys oidc.KeySet
 	read time.Time
@@ -153,7 +154,7 @@ func (c *Client) fetchMetadata(ctx context.Context, hc *http.Client, address str
 	}
 	resp, err := hc.Do(req)
 	if err != nil {
-		return metadata{}, unreachable(op, err)
+		return metadata{}, c.network.Unreachable(op, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
 	if resp.StatusCode != http.StatusOK {
@@ -163,7 +164,11 @@ func (c *Client) fetchMetadata(ctx context.Context, hc *http.Client, address str
 	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
 		return metadata{}, fault.New(fault.Temporary, op, "the answer of %s is no JSON: is a proxy in between?", req.URL.Host)
 	}
-	for what, endpoint := range map[string]string{"authorization_endpoint": m.Authorize, "token_endpoint": m.Token, "jwks_uri": m.JWKS} {
+	endpoints := map[string]string{"authorization_endpoint": m.Authorize, "token_endpoint": m.Token, "jwks_uri": m.JWKS}
+	if m.Device != "" {
+		endpoints["device_authorization_endpoint"] = m.Device
+	}
+	for what, endpoint := range endpoints {
 		if err := checkHTTPS(what, endpoint); err != nil {
 			return metadata{}, fault.Wrap(fault.Temporary, op, err)
 		}

@@ -24,23 +24,26 @@ type Identity struct {
 // tenantPlaceholder stands in the issuer of Entra's shared endpoints.
 const tenantPlaceholder = "{tenantid}"
 
-// verify checks signature, audience, expiry, issuer and nonce of an id token
-// (OpenID Connect Core 1.0 section 3.1.3.7).
-func (c *Client) verify(ctx context.Context, m metadata, clientID string, raw secret.Text, nonce string) (Identity, error) {
-	const op = "verify who signed in"
-	if raw.Empty() {
-		return Identity{}, fault.New(fault.Denied, op, "the provider gave no id token").WithHint("begin the sign-in again")
+// verify checks signature, audience, expiry and issuer of the id token that came with
+// an answer (OpenID Connect Core 1.0 section 3.1.3.7). The nonce is the caller's to
+// compare: not every grant has one.
+func (c *Client) verify(ctx context.Context, m metadata, clientID string, g granted) (id Identity, nonce string, err error) {
+	if g.id.Empty() {
+		return Identity{}, "", fault.New(fault.Denied, verifying, "the provider gave no id token").WithHint("begin the sign-in again")
 	}
 	keys := &watched{keys: m.keys}
 	verifier := oidc.NewVerifier(m.Issuer, keys, &oidc.Config{ClientID: clientID, Now: c.now, SkipIssuerCheck: true}) // checked below
-	token, err := verifier.Verify(ctx, raw.Reveal())
+	token, err := verifier.Verify(ctx, g.id.Reveal())
 	var network *url.Error
 	if errors.As(keys.err, &network) || ctx.Err() != nil {
-		return Identity{}, unreachable(op, errors.Join(keys.err, ctx.Err()))
+		return Identity{}, "", c.network.Unreachable(verifying, errors.Join(keys.err, ctx.Err()))
 	}
 	if err != nil { // go-oidc names claims and times, never the token
-		return Identity{}, fault.New(fault.Denied, op, "%s", oneLine(secret.Scrub(err.Error(), raw))).
-			WithHint("begin the sign-in again; when it stays so, look at this machine's clock")
+		hint := clockHint(g.skew)
+		if hint == "" {
+			hint = "begin the sign-in again; when it stays so, look at this machine's clock"
+		}
+		return Identity{}, "", fault.New(fault.Denied, verifying, "%s", oneLine(secret.Scrub(err.Error(), g.id))).WithHint("%s", hint)
 	}
 	var claims struct {
 		Username string `json:"preferred_username"`
@@ -49,15 +52,23 @@ func (c *Client) verify(ctx context.Context, m metadata, clientID string, raw se
 		TenantID string `json:"tid"`
 	}
 	if err := token.Claims(&claims); err != nil {
-		return Identity{}, fault.New(fault.Denied, op, "the id token's claims are malformed")
+		return Identity{}, "", fault.New(fault.Denied, verifying, "the id token's claims are malformed")
 	}
 	if !issuedBy(m.Issuer, token.Issuer, claims.TenantID) {
-		return Identity{}, fault.New(fault.Denied, op, "the id token is from another issuer, %q", oneLine(token.Issuer)).WithHint("compare the app's tenant and cloud")
+		return Identity{}, "", fault.New(fault.Denied, verifying, "the id token is from another issuer, %q", oneLine(token.Issuer)).
+			WithHint("compare the app's tenant and cloud")
 	}
-	if nonce == "" || subtle.ConstantTimeCompare([]byte(nonce), []byte(token.Nonce)) != 1 {
-		return Identity{}, fault.New(fault.Denied, op, "the id token answers another sign-in").WithHint("begin the sign-in again")
+	return Identity(claims), token.Nonce, nil
+}
+
+const verifying = "verify who signed in"
+
+// sameNonce refuses the answer to another sign-in.
+func sameNonce(ours, theirs string) error {
+	if ours == "" || subtle.ConstantTimeCompare([]byte(ours), []byte(theirs)) != 1 {
+		return fault.New(fault.Denied, verifying, "the id token answers another sign-in").WithHint("begin the sign-in again")
 	}
-	return Identity(claims), nil
+	return nil
 }
 
 // watched remembers what went wrong with the keys in one verification; go-oidc

@@ -1,9 +1,7 @@
 package entra
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -20,6 +18,9 @@ type answer struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
 	Codes       []int  `json:"error_codes"`
+	Sub         string `json:"suberror"`
+	Trace       string `json:"trace_id"`
+	Correlation string `json:"correlation_id"`
 }
 
 // refusal classifies an HTTP answer that is no success. sent are the secrets of
@@ -29,20 +30,42 @@ func refusal(op, stage string, resp *http.Response, now time.Time, sent ...secre
 	if json.NewDecoder(resp.Body).Decode(&a) != nil {
 		a = answer{} // a proxy's page, or nothing: the status alone decides
 	}
-	reply := a.reply(stage, sent)
-	if reply.Code == "" {
-		reply.Code = strconv.Itoa(resp.StatusCode)
-		reply.Text = http.StatusText(resp.StatusCode)
+	if !errorValue.MatchString(a.Error) {
+		a.Error, a.Description = strconv.Itoa(resp.StatusCode), http.StatusText(resp.StatusCode)
 	}
+	if a.Trace == "" {
+		a.Trace = resp.Header.Get("x-ms-request-id")
+	}
+	skew := skewOf(resp, now)
 	return &fault.Error{
-		Kind: kindOf(resp.StatusCode, a.Error), Op: op, Reply: reply,
-		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now),
+		Kind: kindOf(resp.StatusCode, a.Error), Op: op, Reply: a.reply(stage, sent), Hint: clockHint(skew),
+		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now.Add(skew)),
 	}
 }
+
+// What to do about an authorize request that was refused.
+const (
+	compareApp = "compare the app registration with what Postern shows: client id, redirect URI, permissions"
+	inAMinute  = "begin again in a minute"
+)
 
 // Refused classifies the error an authorize request came back with (RFC 6749
 // section 4.1.2.1), nil when the query has none.
 func Refused(q url.Values) error {
+	e := refusedAt("sign in", "authorize", q)
+	switch {
+	case e == nil:
+		return nil
+	case e.Kind == fault.Denied:
+		return e.WithHint("begin again and accept what the page asks for; when it says an administrator must approve, ask one")
+	case e.Kind == fault.NeedsAdmin:
+		return e.WithHint(compareApp)
+	}
+	return e.WithHint(inAMinute)
+}
+
+// refusedAt is the error a browser came back with, nil when there is none.
+func refusedAt(op, stage string, q url.Values) *fault.Error {
 	if !q.Has("error") {
 		return nil
 	}
@@ -51,14 +74,7 @@ func Refused(q url.Values) error {
 	if kind == fault.NeedsSignIn {
 		kind = fault.Denied // somebody was signing in; it is this attempt that failed
 	}
-	e := &fault.Error{Kind: kind, Op: "sign in", Reply: a.reply("authorize", nil)}
-	switch kind {
-	case fault.Denied:
-		return e.WithHint("begin again and accept what the page asks for; when it says an administrator must approve, ask one")
-	case fault.NeedsAdmin:
-		return e.WithHint("compare the app registration with what Postern shows: client id, redirect URI, permissions")
-	}
-	return e.WithHint("begin again in a minute")
+	return &fault.Error{Kind: kind, Op: op, Reply: a.reply(stage, nil)}
 }
 
 // kindOf decides by status and OAuth error value alone; Microsoft says its
@@ -76,8 +92,10 @@ func kindOf(status int, value string) fault.Kind {
 	case "invalid_client", "unauthorized_client", "invalid_scope", "invalid_resource", "invalid_request",
 		"unsupported_grant_type", "unsupported_response_type", "invalid_tenant":
 		return fault.NeedsAdmin
-	case "access_denied":
+	case "access_denied", "authorization_declined":
 		return fault.Denied
+	case "expired_token", "bad_verification_code": // of the device grant
+		return fault.NotFound
 	}
 	return fault.Temporary
 }
@@ -100,7 +118,20 @@ func (a answer) reply(stage string, sent []secret.Text) *fault.Reply {
 	} else if m := aadsts.FindStringSubmatch(a.Description); m != nil {
 		r.Enhanced = m[1]
 	}
+	r.Text = strings.TrimSpace(r.Text + secret.Scrub(a.traces(r.Text), sent...))
 	return r
+}
+
+// traces are what support asks for, as far as the text does not hold it already: a
+// long description is cut, and newer ones leave it out.
+func (a answer) traces(text string) string {
+	var b strings.Builder
+	for _, t := range []struct{ name, value string }{{"suberror", a.Sub}, {"Trace ID:", a.Trace}, {"Correlation ID:", a.Correlation}} {
+		if errorValue.MatchString(t.value) && !strings.Contains(text, t.value) {
+			b.WriteString(" " + t.name + " " + t.value)
+		}
+	}
+	return b.String()
 }
 
 // oneLine folds blanks and drops control characters.
@@ -121,13 +152,4 @@ func retryAfter(v string, now time.Time) time.Duration {
 		return min(at.Sub(now), 24*time.Hour)
 	}
 	return 0
-}
-
-// unreachable classifies a request that got no answer.
-func unreachable(op string, err error) error {
-	e := &fault.Error{Kind: fault.Temporary, Op: op, Err: err}
-	if !errors.Is(err, context.Canceled) {
-		_ = e.WithHint("this machine must reach the sign-in host over HTTPS: look at DNS, firewall, proxy and CA")
-	}
-	return e
 }

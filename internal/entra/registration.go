@@ -34,7 +34,10 @@ func (r Registration) Validate() error {
 // credentials need (reference section 2.2).
 func (r Registration) Specific() bool { return !sharedTenant(r.Tenant) }
 
-const metadataPath = "/v2.0/.well-known/openid-configuration"
+const (
+	metadataPath  = "/v2.0/.well-known/openid-configuration"
+	wholeMetadata = "openid-configuration" // ends an authority that is the metadata's own address
+)
 
 // metadataURL is where the endpoints are read. A provider that is not Entra is
 // given by the whole address of its metadata and has no tenants.
@@ -43,17 +46,26 @@ func (r Registration) metadataURL() (string, error) {
 	if err := checkHTTPS("authority", authority); err != nil {
 		return "", err
 	}
-	whole := strings.HasSuffix(authority, "openid-configuration")
-	if whole && r.Tenant == "" {
+	own := r.at(metadataPath)
+	if own == "" && r.Tenant == "" {
 		return authority, nil
 	}
 	if err := ValidateTenant(r.Tenant); err != nil {
 		return "", err
 	}
-	if whole {
+	if own == "" {
 		return authority, nil
 	}
-	return authority + "/" + url.PathEscape(r.Tenant) + metadataPath, nil
+	return own, nil
+}
+
+// at is one of Entra's own addresses; "" for a provider that is not Entra.
+func (r Registration) at(path string) string {
+	authority := strings.TrimRight(r.Cloud.Authority, "/")
+	if strings.HasSuffix(authority, wholeMetadata) {
+		return ""
+	}
+	return authority + "/" + url.PathEscape(r.Tenant) + path
 }
 
 func checkHTTPS(what, address string) error {

@@ -36,6 +36,12 @@ func sharedTenant(tenant string) bool {
 	return false
 }
 
+// noOrganisation reports whether the name may stand for personal accounts, for which
+// nobody consents and no password is taken.
+func noOrganisation(tenant string) bool {
+	return strings.EqualFold(tenant, "common") || strings.EqualFold(tenant, "consumers")
+}
+
 // ValidateSecret refuses the Secret ID, which the portal shows beside the Value
 // and people paste by mistake.
 func ValidateSecret(s secret.Text) error {
