@@ -37,10 +37,14 @@ func refusal(op, stage string, resp *http.Response, now time.Time, sent ...secre
 		a.Trace = resp.Header.Get("x-ms-request-id")
 	}
 	skew := skewOf(resp, now)
-	return &fault.Error{
-		Kind: kindOf(resp.StatusCode, a.Error), Op: op, Reply: a.reply(stage, sent), Hint: clockHint(skew),
+	e := &fault.Error{
+		Kind: kindOf(resp.StatusCode, a.Error), Op: op, Reply: a.reply(stage, sent),
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now.Add(skew)),
 	}
+	if e.Kind != fault.NeedsSignIn { // a grant that is gone is so by any clock
+		e.Hint = clockHint(skew)
+	}
+	return e
 }
 
 // What to do about an authorize request that was refused.
