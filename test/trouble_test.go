@@ -226,14 +226,29 @@ func TestSendAsDeniedIsKept(t *testing.T) {
 			t.Errorf("the body is not the message that was handed in, with headers above it: %q", added)
 		}
 	}
+	waitFor(t, "the sender to be told", func() bool { return len(reportsTo(g, "scan@contoso.com")) == 2 })
+	for _, m := range reportsTo(g, "scan@contoso.com") {
+		if text := string(m.Raw); headerOf(m.Raw, "From") != "Mail delivery <invoices@contoso.com>" || !strings.Contains(text, "Status: 5.2.252") || strings.Contains(text, "in 8 bits") {
+			t.Errorf("the report says %s", text)
+		}
+	}
 	g.postern("queue", "delete", failed[1].ID)
 	g.refused(4, []string{"queue", "show", failed[1].ID}, failed[1].ID)
 	g.sim.World.Disarm(fault)
 	g.postern("queue", "retry", failed[0].ID)
 	waitFor(t, "the one sent again to arrive", func() bool { return sentWith(g, "denied") == 1 })
-	waitFor(t, "the queue to say so", func() bool { return len(g.queue("--state", "delivered")) == 1 })
+	waitFor(t, "the queue to say so", func() bool {
+		return slices.ContainsFunc(g.queue("--state", "delivered"), func(m relay.Message) bool { return m.ID == failed[0].ID })
+	})
 	g.refused(4, []string{"queue", "download", failed[0].ID}, "dropped when it was delivered")
 	g.stop()
+}
+
+// reportsTo are the delivery reports in a mailbox.
+func reportsTo(g *gate, mailbox string) []world.Stored {
+	return slices.DeleteFunc(g.sim.World.Messages(mailbox, "INBOX"), func(m world.Stored) bool {
+		return !strings.Contains(headerOf(m.Raw, "Content-Type"), "multipart/report")
+	})
 }
 
 // TestStopUnderLoad asks Postern to end while it is busy: it goes in order, and

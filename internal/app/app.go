@@ -95,7 +95,7 @@ func (a *App) build(ctx context.Context) error {
 		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
 	a.Relay = relay.New(relay.Config{
-		Store: a.Store, Accounts: accounts{a}, Holder: a.holder, Hostname: a.hostname(),
+		Store: a.Store, Accounts: accounts{a}, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
 		Sender: &relay.SMTP{Routes: routes{a}, Tokens: tokens{a.Vault}, HelloName: a.hostname()},
 		Log:    a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})

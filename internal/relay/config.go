@@ -52,6 +52,11 @@ type Config struct {
 	// and must answer from memory.
 	Limits func(account string) Limits
 
+	// Reporter chooses the account that tells the sender of a failed message, and its
+	// mailbox: another one than failed, where there is one. ok is false while there is
+	// none. nil: nobody is told.
+	Reporter func(ctx context.Context, failed Message) (account string, from mail.Address, ok bool)
+
 	Log    *slog.Logger // what goes wrong; nil discards
 	Events *slog.Logger // one line per change of a message's state; nil discards
 	Now    func() time.Time

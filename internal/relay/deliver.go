@@ -37,6 +37,9 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 	if why := r.plan.settle(&m, res, err, now); why != nil && c != nil {
 		r.pause(ctx, &m, c, why, now)
 	}
+	if m.State == Failed && m.About == "" && r.cfg.Reporter != nil {
+		m.Bounce = BounceDue
+	}
 	committed := r.commit(ctx, m, spent)
 	switch {
 	case c == nil:
@@ -47,6 +50,7 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 	}
 	if committed {
 		r.report(ctx, m, res, err)
+		r.bounces(ctx)
 	}
 }
 

@@ -53,6 +53,12 @@ func (s *memory) PutMessage(_ context.Context, m *relay.Message, body io.Reader)
 	if err := s.failing["PutMessage"]; err != nil {
 		return err
 	}
+	if about := s.messages[m.About]; about != nil {
+		if about.Bounce != relay.BounceDue {
+			return fault.New(fault.Conflict, "queue message", "%s was reported on", m.About)
+		}
+		about.Bounce = relay.BounceSent
+	}
 	m.Size = int64(len(b))
 	c := *m
 	c.Recipients = slices.Clone(m.Recipients)
@@ -97,6 +103,38 @@ func (s *memory) ClaimMessages(_ context.Context, c relay.Claim) ([]relay.Messag
 func (s *memory) Paces(context.Context, time.Time) ([]relay.Pace, error) { return nil, nil }
 
 func (s *memory) ForgetSends(context.Context, time.Time) error { return nil }
+
+func (s *memory) DueBounces(context.Context) ([]relay.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []relay.Message
+	for _, k := range s.messages {
+		if k.Bounce == relay.BounceDue {
+			due = append(due, k.Message)
+		}
+	}
+	return due, s.failing["DueBounces"]
+}
+
+// about finds the report on a message.
+func (s *memory) about(id string) []*kept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*kept
+	for _, k := range s.messages {
+		if k.About == id {
+			found = append(found, k)
+		}
+	}
+	return found
+}
+
+func (s *memory) DropBounce(_ context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.messages[id].Bounce = relay.BounceNone
+	return nil
+}
 
 func (s *memory) leased(do func(*kept) bool) int {
 	s.mu.Lock()

@@ -62,7 +62,20 @@ type Message struct {
 	Accepted  time.Time `json:"accepted"`
 	NotBefore time.Time `json:"not_before,omitzero"` // queued: the next try
 	Done      time.Time `json:"done,omitzero"`       // delivered or failed
+
+	About  string `json:"about,omitempty"`  // this is a report on that message, and never reported on itself
+	Bounce Bounce `json:"bounce,omitempty"` // failed: whether its sender has been told
 }
+
+// Bounce is what a failed message owes its sender.
+type Bounce string
+
+// The bounces.
+const (
+	BounceDue  Bounce = "due"  // a report must still be queued
+	BounceSent Bounce = "sent" // it is in the queue, or gone
+	BounceNone Bounce = "none" // there is nobody to tell, or no way
+)
 
 // Filter narrows a listing. Zero fields match everything.
 type Filter struct {
@@ -131,6 +144,12 @@ type Store interface {
 	// Done and ends the lease. Delivered drops the body. Conflict when holder has
 	// no lease on it any more; nothing is written then.
 	FinishMessage(ctx context.Context, holder string, m Message, spent Spent) error
+
+	// DueBounces lists failed messages whose report is due, the oldest first, some at
+	// a time. PutMessage of a report (About) settles it in the same commit, and is
+	// Conflict when it is settled already; DropBounce settles it without one.
+	DueBounces(ctx context.Context) ([]Message, error)
+	DropBounce(ctx context.Context, id string) error
 
 	Body(ctx context.Context, id string) (io.ReadCloser, error)
 	Message(ctx context.Context, id string) (Message, error)

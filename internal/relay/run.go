@@ -122,6 +122,7 @@ func (r *Relay) tend(ctx context.Context) {
 		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not extended", slog.Any("error", err))
 		return
 	}
+	r.bounces(ctx)
 	if err := r.cfg.Store.ForgetSends(ctx, now); err != nil {
 		r.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "old sends not forgotten", slog.Any("error", err))
 	}

@@ -27,12 +27,13 @@ type setting struct {
 	relay   *relay.Relay
 	events  *lockedWriter
 
-	mu     sync.Mutex
-	openAs func(n int) error                                                        // n counts from 1
-	sendAs func(ctx context.Context, n int, env mail.Envelope) (smtp.Result, error) // n counts from 1
-	opened int
-	sent   int
-	paused map[string]string
+	mu       sync.Mutex
+	openAs   func(n int) error                                                        // n counts from 1
+	sendAs   func(ctx context.Context, n int, env mail.Envelope) (smtp.Result, error) // n counts from 1
+	reporter func(failed relay.Message) (string, mail.Address, bool)
+	opened   int
+	sent     int
+	paused   map[string]string
 
 	end func()
 }
@@ -49,8 +50,18 @@ func newSetting(t *testing.T) *setting {
 func (s *setting) build(holder string) *relay.Relay {
 	return relay.New(relay.Config{
 		Store: s.store, Sender: s, Accounts: s, Holder: holder, Hostname: "gate.example",
-		Events: slog.New(slog.NewTextHandler(s.events, nil)),
+		Events:   slog.New(slog.NewTextHandler(s.events, nil)),
+		Reporter: func(_ context.Context, m relay.Message) (string, mail.Address, bool) { return s.report(m) },
 	})
+}
+
+func (s *setting) report(m relay.Message) (account string, from mail.Address, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reporter == nil {
+		return "", mail.Address{}, false
+	}
+	return s.reporter(m)
 }
 
 // run starts the relay; it stops at end, or at the latest with the test.

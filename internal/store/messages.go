@@ -11,12 +11,12 @@ import (
 )
 
 const messageColumns = `id, account, device, sender, recipients, eight_bit, utf8, message_id, subject, size,
-	state, attempts, reason, kind, accepted, not_before, done`
+	state, attempts, reason, kind, accepted, not_before, done, about, bounce`
 
 func scanMessage(row scanner) (m relay.Message, err error) {
 	err = row.Scan(&m.ID, &m.Account, &m.Device, document{&m.From}, document{&m.Recipients}, &m.EightBit, &m.UTF8,
 		&m.MessageID, &m.Subject, &m.Size, &m.State, &m.Attempts, &m.Reason, &m.Kind,
-		clock{&m.Accepted}, clock{&m.NotBefore}, clock{&m.Done})
+		clock{&m.Accepted}, clock{&m.NotBefore}, clock{&m.Done}, &m.About, &m.Bounce)
 	return m, err
 }
 
@@ -24,11 +24,37 @@ func scanMessage(row scanner) (m relay.Message, err error) {
 func insertMessage(ctx context.Context, tx querier, m relay.Message, body string, inFile bool) error {
 	_, err := exec(ctx, tx, `
 		INSERT INTO messages (`+messageColumns+`, body, in_file)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 		m.ID, m.Account, m.Device, document{m.From}, document{m.Recipients}, m.EightBit, m.UTF8,
 		m.MessageID, m.Subject, m.Size, string(m.State), m.Attempts, m.Reason, m.Kind,
-		millis(m.Accepted), millis(m.NotBefore), millis(m.Done), body, inFile)
+		millis(m.Accepted), millis(m.NotBefore), millis(m.Done), m.About, string(m.Bounce), body, inFile)
+	if err == nil && m.About != "" {
+		err = settleBounce(ctx, tx, m.About, relay.BounceSent)
+	}
 	return err
+}
+
+// settleBounce ends what a failed message owes. Of two reports on one message the
+// second is fault.Conflict.
+func settleBounce(ctx context.Context, tx querier, id string, as relay.Bounce) error {
+	n, err := exec(ctx, tx, `UPDATE messages SET bounce = $2 WHERE id = $1 AND bounce = 'due'`, id, string(as))
+	if err == nil && n == 0 {
+		err = fault.New(fault.Conflict, "report a failed message", "nobody waits for a report on message %s", id)
+	}
+	return err
+}
+
+// DueBounces is part of [relay.Store].
+func (s *Store) DueBounces(ctx context.Context) ([]relay.Message, error) {
+	return list(ctx, s.db, "list due reports", scanMessage,
+		`SELECT `+messageColumns+` FROM messages WHERE bounce = 'due' ORDER BY id LIMIT 100`)
+}
+
+// DropBounce is part of [relay.Store].
+func (s *Store) DropBounce(ctx context.Context, id string) error {
+	return s.writes.do(ctx, "drop a report", func(ctx context.Context, tx querier) error {
+		return settleBounce(ctx, tx, id, relay.BounceNone)
+	})
 }
 
 // Message is part of [relay.Store].
@@ -75,10 +101,10 @@ func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Messag
 	var drop string
 	err := s.writes.do(ctx, op, func(ctx context.Context, tx querier) (err error) {
 		n, err := exec(ctx, tx, `
-			UPDATE messages SET state = $3, recipients = $4, attempts = $5, reason = $6, kind = $7, not_before = $8, done = $9,
+			UPDATE messages SET state = $3, recipients = $4, attempts = $5, reason = $6, kind = $7, not_before = $8, done = $9, bounce = $10,
 				holder = '', lease_until = 0
 			WHERE id = $1 AND holder = $2 AND state = 'delivering'`,
-			m.ID, holder, string(m.State), document{m.Recipients}, m.Attempts, m.Reason, m.Kind, millis(m.NotBefore), millis(m.Done))
+			m.ID, holder, string(m.State), document{m.Recipients}, m.Attempts, m.Reason, m.Kind, millis(m.NotBefore), millis(m.Done), string(m.Bounce))
 		if err != nil {
 			return err
 		}
@@ -155,7 +181,7 @@ func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) er
 				r.State, r.Reply = relay.Waiting, ""
 			}
 		}
-		_, err = exec(ctx, tx, `UPDATE messages SET state = 'queued', recipients = $2, not_before = $3, done = 0 WHERE id = $1`,
+		_, err = exec(ctx, tx, `UPDATE messages SET state = 'queued', recipients = $2, not_before = $3, done = 0, bounce = '' WHERE id = $1`,
 			id, document{m.Recipients}, millis(now))
 		return err
 	})
