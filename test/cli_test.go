@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,28 @@ import (
 	"postern/internal/sim365/visitor"
 )
 
+// helpOf collects the help of every command, as help itself lists them.
+func (g *gate) helpOf() map[string]string {
+	g.t.Helper()
+	all := map[string]string{}
+	var walk func(path []string)
+	walk = func(path []string) {
+		help := g.postern(append(path, "--help")...)
+		all[strings.Join(path, " ")] = help
+		_, list, _ := strings.Cut(help, "Available Commands:\n")
+		list, _, _ = strings.Cut(list, "\n\n")
+		for line := range strings.Lines(list) {
+			name := strings.Fields(line)[0]
+			if len(strings.Fields(line)) < 3 {
+				g.t.Errorf("%v %s has no description", path, name)
+			}
+			walk(append(slices.Clone(path), name))
+		}
+	}
+	walk(nil)
+	return all
+}
+
 // TestEveryCommandHasHelp walks the tree of commands as help shows it.
 func TestEveryCommandHasHelp(t *testing.T) {
 	t.Parallel()
@@ -24,30 +47,60 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	if out := g.postern("--version"); !strings.HasPrefix(out, "postern ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("--version says %q", out)
 	}
-	seen := 0
-	var walk func(path []string)
-	walk = func(path []string) {
-		seen++
-		help := g.postern(append(path, "--help")...)
-		if !strings.Contains(help, "Usage:") || !strings.Contains(help, strings.Join(append([]string{"postern"}, path...), " ")) {
-			t.Errorf("help of %v is\n%s", path, help)
+	all := g.helpOf()
+	for path, help := range all {
+		if !strings.Contains(help, "Usage:") || !strings.Contains(help, strings.TrimSpace("postern "+path)) {
+			t.Errorf("help of %q is\n%s", path, help)
 		}
-		_, list, _ := strings.Cut(help, "Available Commands:\n")
-		list, _, _ = strings.Cut(list, "\n\n")
-		for line := range strings.Lines(list) {
-			name := strings.Fields(line)[0]
-			if len(strings.Fields(line)) < 3 {
-				t.Errorf("%v %s has no description", path, name)
-			}
-			walk(append(slices.Clone(path), name))
+		group := strings.Contains(help, "Available Commands:")
+		if words := strings.Fields(path); !group && words[0] != "completion" && words[0] != "help" && !strings.Contains(help, "Examples:\n  postern "+path) {
+			t.Errorf("help of %q has no example of it", path)
 		}
 	}
-	walk(nil)
-	if seen < 20 {
-		t.Errorf("only %d commands were found", seen)
+	if len(all) < 30 {
+		t.Errorf("only %d commands were found", len(all))
 	}
+	t.Run("docs", func(t *testing.T) { commandsInDocs(t, all) })
 	if _, err := os.Stat(g.dataDir()); err == nil {
 		t.Error("asking for help made a data directory")
+	}
+}
+
+var inDocs = regexp.MustCompile("(?m)^ {4,}(?:[A-Z_]+='[^']*' )?postern ([^\n]+)|`postern ([^`]+)`|\"postern (token [^\"]+)\"")
+
+// commandsInDocs wants every command that the docs show to be there, with its flags.
+func commandsInDocs(t *testing.T, all map[string]string) {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	seen := 0
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range inDocs.FindAllStringSubmatch(string(text), -1) {
+			shown, _, _ := strings.Cut(m[1]+m[2]+m[3], "#")
+			seen++
+			words := strings.FieldsFunc(shown, func(r rune) bool { return r == ' ' || r == '|' })
+			n := 0
+			for n < len(words) && all[strings.Join(words[:n+1], " ")] != "" {
+				n++
+			}
+			help := all[strings.Join(words[:n], " ")]
+			if rest := words[n:]; strings.Contains(help, "Available Commands:") && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+				t.Errorf("%s: postern %s is no command", file, shown)
+			}
+			for _, w := range words[n:] {
+				if flag, _, _ := strings.Cut(w, "="); strings.HasPrefix(flag, "--") && !strings.Contains(help, flag+" ") {
+					t.Errorf("%s: postern %s has a flag it does not know, %s", file, shown, flag)
+				}
+			}
+		}
+	}
+	if seen < 30 {
+		t.Errorf("only %d commands were found in the docs", seen)
 	}
 }
 
@@ -76,7 +129,7 @@ func (g *gate) list(n int, args ...string) []map[string]any {
 func TestListsAreJSON(t *testing.T) {
 	t.Parallel()
 	g := newGate(t)
-	for _, args := range []string{"accounts list", "devices list", "queue list", "fetch list"} {
+	for _, args := range []string{"apps list", "accounts list", "devices list", "queue list", "fetch list", "expiring"} {
 		g.list(0, strings.Fields(args)...)
 	}
 	g.unlimited("scan@contoso.com")
@@ -88,6 +141,7 @@ func TestListsAreJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.postern("fetch", "run", "invoices", "--json")
+	g.list(1, "apps", "list")
 	g.list(3, "accounts", "list")
 	g.list(1, "devices", "list")
 	g.list(1, "queue", "list")

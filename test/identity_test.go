@@ -122,12 +122,26 @@ func TestTokenForOtherPrograms(t *testing.T) {
 	g.stop()
 }
 
-// sendByMsmtp has msmtp sign in at Microsoft itself, with a token for a password,
-// as docs/accounts.md shows.
+// sendByMsmtp has msmtp sign in at Microsoft itself, with a token for a password and
+// the configuration that docs/accounts.md shows.
 func sendByMsmtp(t *testing.T, g *gate) {
 	need(t, "msmtp")
-	cmd := exec.Command("msmtp", "--host=localhost", "--port="+fmt.Sprint(g.sim.SMTP().Port), "--tls=on", "--tls-trust-file="+g.caFile(),
-		"--auth=xoauth2", "--user=scan@contoso.com", "--passwordeval="+binary(t)+" token scan --for smtp", "--from=scan@contoso.com", "someone@elsewhere.example")
+	doc, err := os.ReadFile("../docs/accounts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(doc), "in `~/.msmtprc`:\n\n")
+	block, _, _ = strings.Cut(block, "\n\n")
+	if !found || !strings.Contains(block, "passwordeval postern token") {
+		t.Fatalf("the docs show no configuration of msmtp:\n%s", block)
+	}
+	conf := strings.NewReplacer("smtp.office365.com", "localhost", "port 587", "port "+fmt.Sprint(g.sim.SMTP().Port),
+		"tls on", "tls on\ntls_trust_file "+g.caFile(), "postern token", binary(t)+" token").Replace(block)
+	path := filepath.Join(g.dir, "msmtprc")
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("msmtp", "-C", path, "-a", "scan", "someone@elsewhere.example")
 	cmd.Dir = g.dir
 	cmd.Stdin = strings.NewReader("From: scan@contoso.com\nTo: someone@elsewhere.example\nSubject: by a token\n\nfrom msmtp\n")
 	runClient(t, g, cmd)

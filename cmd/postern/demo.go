@@ -38,7 +38,8 @@ AUTH switched off is checked and explained. Then it stays up until Ctrl-C.
 
 Nothing leaves this machine; everything lies in a temporary directory that is
 removed at the end.`,
-		Args: args(cobra.NoArgs),
+		Example: "  postern demo --once\n  postern demo",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &demo{c: c, out: c.stdout}
 			return d.run(cmd.Context(), once)

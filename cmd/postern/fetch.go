@@ -18,9 +18,10 @@ func newFetch(c *cli) *cobra.Command {
 func newFetchList(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List tasks",
-		Args:  args(cobra.NoArgs),
+		Use:     "list",
+		Short:   "List tasks",
+		Example: "  postern fetch list --json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				tasks, err := a.Store.Tasks(cmd.Context())
@@ -48,9 +49,10 @@ func newFetchList(c *cli) *cobra.Command {
 func newFetchRun(c *cli) *cobra.Command {
 	var asJSON, dry bool
 	cmd := &cobra.Command{
-		Use:   "run TASK",
-		Short: "Run a task now (--dry-run: say what would be saved, touch nothing)",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "run TASK",
+		Short:   "Run a task now (--dry-run: say what would be saved, touch nothing)",
+		Example: "  postern fetch run invoices --dry-run\n  postern fetch run invoices",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				opts := fetch.Options{DryRun: dry}
@@ -96,9 +98,10 @@ func newFetchRuns(c *cli) *cobra.Command {
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
-		Use:   "runs TASK",
-		Short: "List a task's last runs, newest first",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "runs TASK",
+		Short:   "List a task's last runs, newest first",
+		Example: "  postern fetch runs invoices",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				if _, err := a.Store.Task(cmd.Context(), name[0]); err != nil {
@@ -131,9 +134,10 @@ func newFetchLedger(c *cli) *cobra.Command {
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
-		Use:   "ledger TASK",
-		Short: "List what became of each message, newest first",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "ledger TASK",
+		Short:   "List what became of each message, newest first",
+		Example: "  postern fetch ledger invoices --json",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				if _, err := a.Store.Task(cmd.Context(), name[0]); err != nil {

@@ -25,9 +25,10 @@ func newQueueList(c *cli) *cobra.Command {
 	var f relay.Filter
 	var state string
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List messages, oldest first, with why each one waits and until when",
-		Args:  args(cobra.NoArgs),
+		Use:     "list",
+		Short:   "List messages, oldest first, with why each one waits and until when",
+		Example: "  postern queue list --state failed\n  postern queue list --account scan --json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch f.State = relay.State(state); f.State {
 			case "", relay.Queued, relay.Delivering, relay.Delivered, relay.Failed:
@@ -114,9 +115,10 @@ func recipients(m relay.Message) string {
 func newQueueShow(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show one message: recipients, tries, the server's words",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "show ID",
+		Short:   "Show one message: recipients, tries, the server's words",
+		Example: "  postern queue show ID --json",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, id []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				m, err := a.Store.Message(cmd.Context(), id[0])
@@ -167,9 +169,10 @@ func showMessage(w io.Writer, m relay.Message) error {
 
 func newQueueRetry(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "retry ID...",
-		Short: "Try messages again now, failed ones included",
-		Args:  args(cobra.MinimumNArgs(1)),
+		Use:     "retry ID...",
+		Short:   "Try messages again now, failed ones included",
+		Example: "  postern queue retry ID",
+		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return c.each(cmd, ids, "due now", func(a *app.App, id string) error {
 				return a.Store.RequeueMessage(cmd.Context(), id, time.Now())
@@ -180,9 +183,10 @@ func newQueueRetry(c *cli) *cobra.Command {
 
 func newQueueDelete(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "delete ID...",
-		Short: "Delete messages for good",
-		Args:  args(cobra.MinimumNArgs(1)),
+		Use:     "delete ID...",
+		Short:   "Delete messages for good",
+		Example: "  postern queue delete ID",
+		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return c.each(cmd, ids, "deleted", func(a *app.App, id string) error {
 				return a.Store.DeleteMessage(cmd.Context(), id)
@@ -206,9 +210,10 @@ func (c *cli) each(cmd *cobra.Command, ids []string, done string, f func(*app.Ap
 
 func newQueueDownload(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "download ID",
-		Short: "Write a kept message (waiting or failed) to standard output",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "download ID",
+		Short:   "Write a kept message (waiting or failed) to standard output",
+		Example: "  postern queue download ID > message.eml",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, id []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				r, err := a.Store.Body(cmd.Context(), id[0])

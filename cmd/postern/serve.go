@@ -13,7 +13,8 @@ func newServe(c *cli) *cobra.Command {
 		Long: `Runs until it is told to stop (SIGINT, SIGTERM), finishes what is in flight, and
 gives back what it had leased. On first start it makes the database, the master
 key and a self-signed certificate in data_dir.`,
-		Args: args(cobra.NoArgs),
+		Example: "  postern serve\n  postern serve --config /etc/postern/postern.toml --smtp-listen :2525",
+		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
 			if err != nil {

@@ -321,6 +321,47 @@ func TestBadSignIns(t *testing.T) {
 	}
 }
 
+// TestDocumentsInTheDocs applies every document that the docs show, twice.
+func TestDocumentsInTheDocs(t *testing.T) {
+	certificate, key := rsaPair(t)
+	docs := map[string]string{}
+	for _, name := range []string{"getting-started.md", "configuration.md", "accounts.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(string(text), "```yaml\n")[1:]
+		for i, part := range parts {
+			block, _, _ := strings.Cut(part, "\n```")
+			docs[fmt.Sprintf("%s %d", name, i)] = block
+		}
+	}
+	if len(docs) < 4 {
+		t.Fatalf("only %d documents were found", len(docs))
+	}
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{"lab.pem": certificate, "lab.key": key, "ca.pem": certificate, "bulk.txt": "bulk-Pa55word\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := map[string]string{"NAME": "s3cret-value", "CONTOSO_SECRET": "s3cret-value", "PACKED": clientID + "~" + packedSecret + "~contoso.com"}
+	for name, text := range docs {
+		m := newMemory()
+		doc, err := declare.Parse(name, strings.NewReader(text))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := apply(t, m.applier(env), doc); strings.Contains(got, "changed") {
+			t.Errorf("%s:\n%s", name, got)
+		}
+		if got := apply(t, m.applier(env), doc); strings.Contains(got, " created") || strings.Contains(got, " changed") {
+			t.Errorf("%s, again:\n%s", name, got)
+		}
+	}
+}
+
 func FuzzPackedInADocument(f *testing.F) {
 	f.Add(clientID + "~" + packedSecret + "~contoso.com")
 	f.Add("a@b~c~d~e")
