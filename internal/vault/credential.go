@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"postern/internal/fault"
 	"postern/internal/secret"
 )
 
@@ -27,8 +28,63 @@ const (
 )
 
 // Credential returns what signs an account in for one of its purposes, whatever its
-// method: the one contract of all grants. Its errors are those of [Vault.Token].
+// method: the one contract of all grants. Its errors are of kind NeedsSignIn and
+// NeedsAdmin, which also pause the account, and Temporary and Throttled, which change
+// nothing. While the provider's refusal stands it is repeated here, and nobody is asked.
 func (v *Vault) Credential(ctx context.Context, account string, p Purpose, w Want) (Credential, error) {
-	t, err := v.Token(ctx, account, p, w != Cached)
-	return Credential{Token: t}, err
+	n := need{name: account, purpose: p, want: w, share: latestShare, asked: v.now()}
+	n, err := v.read(ctx, n)
+	if err != nil {
+		return Credential{}, err
+	}
+	if n.account.Method == AppPassword {
+		return v.appPassword(n)
+	}
+	g, err := v.access(ctx, n)
+	if err != nil {
+		return Credential{}, err
+	}
+	a, _ := g.on(n.resource)
+	token, err := v.seal.Open(a.Token, whatAccess, account)
+	return Credential{User: n.account.Mailbox.String(), Token: token, Expires: a.Expires, Scopes: g.granted(n.resource)}, err
+}
+
+// Token is Credential for those who can use nothing but an access token. fresh asks
+// for a new one because a server refused the last.
+func (v *Vault) Token(ctx context.Context, account string, p Purpose, fresh bool) (secret.Text, error) {
+	w := Cached
+	if fresh {
+		w = Fresh
+	}
+	c, err := v.Credential(ctx, account, p, w)
+	if err == nil && c.Token.Empty() {
+		return secret.Text{}, fault.New(fault.Invalid, "get a token", "account %q has an app password and no tokens", account).
+			WithHint("use the password where it is needed, or give the account another sign-in method")
+	}
+	return c.Token, err
+}
+
+// appPassword hands out the password. A refused one is not handed out again: servers
+// count, and lock the mailbox.
+func (v *Vault) appPassword(n need) (Credential, error) {
+	a := n.account
+	switch {
+	case n.want == Asked:
+	case a.State == NeedsSignIn && !a.PasswordSet.After(a.Since):
+		return Credential{}, v.standing(a, n.app)
+	case n.want == Fresh:
+		return Credential{}, fault.New(fault.NeedsSignIn, "sign in", "the server refused the app password of account %q, and there is no other", a.Name).
+			WithHint("%s", a.next(NeedsSignIn, ""))
+	}
+	clear, err := v.seal.Open(a.Password, whatPassword, a.Name)
+	if err == nil && clear.Empty() {
+		return Credential{}, noPassword(a)
+	}
+	return Credential{User: a.Mailbox.String(), Password: clear}, err
+}
+
+// noPassword says that nobody has entered one yet.
+func noPassword(a Account) error {
+	return fault.New(fault.NeedsSignIn, "sign in", "nobody has entered the password of account %q yet", a.Name).
+		WithHint("%s", a.next(NeedsSignIn, ""))
 }

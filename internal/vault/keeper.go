@@ -6,36 +6,36 @@ import (
 	"sync"
 	"time"
 
-	"postern/internal/entra"
 	"postern/internal/fault"
 )
 
 // How the keeper goes about.
 const (
-	passEvery    = time.Minute
+	passMost     = time.Minute // between two looks at the accounts, while no token is due earlier
+	passLeast    = time.Second
 	passTogether = 4 // accounts looked after at once
 	accountFor   = 40 * time.Second
 	idleFor      = 30 * 24 * time.Hour // a third of Entra's inactivity window
+	idleScatter  = 24 * time.Hour      // up to this much earlier
 )
 
 // Run keeps tokens fresh until ctx ends: those in use ahead of their end, those
 // of idle accounts often enough that their grant never lapses. It returns nil.
 func (v *Vault) Run(ctx context.Context) error {
-	tick := time.NewTicker(passEvery)
-	defer tick.Stop()
 	for {
-		v.pass(ctx)
+		wait := time.NewTimer(v.pass(ctx))
 		select {
 		case <-ctx.Done():
+			wait.Stop()
 			return nil
-		case <-tick.C:
+		case <-wait.C:
 		}
 	}
 }
 
-// pass looks after every account once. One sick account is a line in the log,
-// and never in the way of the others.
-func (v *Vault) pass(ctx context.Context) {
+// pass looks after every account once and says how long until the next time. One
+// sick account is a line in the log, and never in the way of the others.
+func (v *Vault) pass(ctx context.Context) time.Duration {
 	if err := v.store.ForgetExpired(ctx, v.now()); err != nil && ctx.Err() == nil {
 		v.log.WarnContext(ctx, "expired sign-ins not forgotten", "error", err)
 	}
@@ -44,67 +44,101 @@ func (v *Vault) pass(ctx context.Context) {
 		if ctx.Err() == nil {
 			v.log.WarnContext(ctx, "accounts not read; tokens are refreshed when asked for", "error", err)
 		}
-		return
+		return passMost
 	}
 	var wg sync.WaitGroup
 	free := make(chan struct{}, passTogether)
+	var mu sync.Mutex
+	wake := v.now().Add(passMost)
 	for _, acct := range accounts {
-		if ctx.Err() != nil || !v.worthKeeping(acct) {
+		if ctx.Err() != nil || acct.State == New || acct.Method == AppPassword {
 			continue
 		}
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			if err := v.look(ctx, acct); err != nil && ctx.Err() == nil {
+			next, err := v.tend(ctx, acct)
+			if err != nil && ctx.Err() == nil {
 				v.log.WarnContext(ctx, "token not refreshed", "account", acct.Name, "kind", fault.KindOf(err).String(), "error", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !next.IsZero() && next.Before(wake) {
+				wake = next
 			}
 		})
 	}
 	wg.Wait()
+	return min(max(wake.Sub(v.now()), passLeast), passMost)
 }
 
-// worthKeeping says whether asking for a token can do good: the account works, or
-// an administrator may have put right what was wrong.
-func (v *Vault) worthKeeping(a Account) bool {
-	return a.State == Active || (a.State == NeedsAdmin && !v.now().Before(a.ProbeAt))
-}
-
-// look refreshes whatever of one account is due.
-func (v *Vault) look(ctx context.Context, acct Account) error {
+// tend refreshes whatever of one account is due and says what will be next, zero for
+// nothing soon.
+func (v *Vault) tend(ctx context.Context, acct Account) (next time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, accountFor)
 	defer cancel()
 	g, err := v.store.Grant(ctx, acct.Name)
-	if errors.Is(err, fault.NotFound) {
-		return nil
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return next, err
 	}
-	if err != nil {
-		return err
+	if acct.paused() && acct.By == Provider {
+		if v.refused(need{account: acct}, g) == nil { // a probe, or somebody has mended it
+			_, err = v.ahead(ctx, acct, acct.Purposes[0], Fresh)
+			return next, err
+		}
+		return next, nil
 	}
 	app, err := v.store.App(ctx, acct.App)
 	if err != nil {
-		return err
+		return next, err
 	}
-	now, seen := v.now(), map[string]bool{}
-	idle := acct.Method == Delegated && now.Sub(g.RotatedAt) >= idleFor
+	seen := map[string]bool{}
+	idle := v.idle(acct, g)
 	var errs []error
 	for _, p := range acct.Purposes {
-		resource := resourceFor(acct, app.Cloud, p)
+		resource, want := resourceFor(acct, app.Cloud, p), Cached
 		a, held := g.on(resource)
-		if seen[resource] || (!idle && (!held || !a.due(now))) {
+		at := a.dueAt(keeperShare(acct.Name))
+		switch {
+		case seen[resource]:
+			continue
+		case idle: // one refresh keeps the whole grant
+			want, idle = Fresh, false
+		case !held || acct.paused(): // nobody uses it, or may
 			continue
 		}
 		seen[resource] = true
-		_, err := v.Token(ctx, acct.Name, p, idle)
-		errs = append(errs, err)
-		idle = false // one refresh keeps the whole grant
+		if want == Fresh || !v.now().Before(at) {
+			got, err := v.ahead(ctx, acct, p, want)
+			errs = append(errs, err)
+			a, _ = got.on(resource)
+			at = a.dueAt(keeperShare(acct.Name))
+		}
+		if at.After(v.now()) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
-	return errors.Join(errs...)
+	return next, errors.Join(errs...)
 }
 
-// resourceFor is whom a token is for, by method and purpose.
-func resourceFor(acct Account, cloud entra.Cloud, p Purpose) string {
-	if acct.Method == Application && p != Graph {
-		cloud.Outlook = cloud.AppOnly
+// idle says whether the grant has lain unused for so long that it is time to use it.
+// One that a mail server's word pauses lapses like any other.
+func (v *Vault) idle(acct Account, g Grant) bool {
+	early := time.Duration(scatter(acct.Name, int64(idleScatter)))
+	return len(g.Refresh) > 0 && !v.now().Before(g.RotatedAt.Add(idleFor-early))
+}
+
+// keeperShare is where in a token's life the keeper replaces it, a little before
+// those who use it would.
+func keeperShare(account string) int64 {
+	return earliestShare + scatter(account, latestShare-earliestShare+1)
+}
+
+// ahead is the keeper's way to a token: early, and patient while there is an outage.
+func (v *Vault) ahead(ctx context.Context, acct Account, p Purpose, w Want) (Grant, error) {
+	n, err := v.read(ctx, need{name: acct.Name, purpose: p, want: w, share: keeperShare(acct.Name), patient: true, asked: v.now()})
+	if err != nil {
+		return Grant{}, err
 	}
-	return entra.Resource(cloud, string(p))
+	return v.access(ctx, n)
 }
