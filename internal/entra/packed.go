@@ -44,7 +44,8 @@ func ParsePacked(text secret.Text) (Packed, error) {
 	}
 	if p.Mailbox != "" {
 		if _, err := mail.ParseAddress(p.Mailbox); err != nil {
-			return Packed{}, fault.New(fault.Invalid, op, "what stands before the client id is no mail address")
+			return Packed{}, fault.New(fault.Invalid, op, "what stands before the client id is no mail address").
+				WithHint("it must be the mailbox, or nothing")
 		}
 	}
 	if err := ValidateSecret(p.Secret); err != nil {

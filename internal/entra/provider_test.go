@@ -39,6 +39,7 @@ type provider struct {
 	answer   http.HandlerFunc // of the token endpoint
 	keys     http.HandlerFunc // nil publishes the key
 	metadata http.HandlerFunc // nil publishes the metadata
+	device   string           // published device_authorization_endpoint
 	forms    []url.Values     // token requests, as they came
 	asked    []string         // paths, in order
 }
@@ -59,10 +60,10 @@ func newProvider(t *testing.T) *provider {
 func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.asked = append(p.asked, r.URL.Path)
-	issuer, answer, keys, metadata := p.issuer, p.answer, p.keys, p.metadata
+	issuer, answer, keys, metadata, device := p.issuer, p.answer, p.keys, p.metadata, p.device
 	p.mu.Unlock()
 	switch r.URL.Path {
-	case "/token":
+	case "/token", "/devicecode", "/" + tenantID + "/oauth2/v2.0/devicecode":
 		if err := r.ParseForm(); err != nil {
 			p.t.Errorf("token request: %v", err)
 		}
@@ -84,6 +85,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.json(w, http.StatusOK, map[string]any{
 			"issuer": issuer, "authorization_endpoint": p.srv.URL + "/authorize",
 			"token_endpoint": p.srv.URL + "/token", "jwks_uri": p.srv.URL + "/keys",
+			"device_authorization_endpoint": device,
 		})
 	}
 }
