@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +33,11 @@ type devices struct {
 	byID map[string]door.Device
 }
 
-func (d *devices) Devices(context.Context) ([]door.Device, error) { return nil, nil }
+func (d *devices) Devices(context.Context) ([]door.Device, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Values(d.byID)), nil
+}
 
 func (d *devices) Device(_ context.Context, name string) (door.Device, error) {
 	d.mu.Lock()

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -24,9 +26,10 @@ type Logins struct {
 	hashing chan struct{} // bounds the memory that argon2 takes at once
 	key     [32]byte
 
-	mu    sync.Mutex
-	known map[[32]byte]struct{}
-	fails map[string]failures // by remote host
+	mu     sync.Mutex
+	known  map[[32]byte]struct{}
+	fails  map[string]failures // by remote host, and by device name behind a blank
+	proven map[[2]string]bool  // device and host of logins that were right
 }
 
 type failures struct {
@@ -42,6 +45,9 @@ const (
 	maxDelay     = 8 * time.Second
 	defaultDelay = 250 * time.Millisecond
 	hashesAtOnce = 2
+
+	lockHost   = 20 // failures of a host after which it is not heard for failsForget
+	lockDevice = 50 // and of a device, from hosts that never knew its password
 )
 
 // NewLogins checks against devices. delay is how long the first failure of a
@@ -55,6 +61,7 @@ func NewLogins(devices Devices, delay time.Duration) *Logins {
 		hashing: make(chan struct{}, hashesAtOnce),
 		known:   make(map[[32]byte]struct{}),
 		fails:   make(map[string]failures),
+		proven:  make(map[[2]string]bool),
 	}
 	_, _ = rand.Read(l.key[:])
 	return l
@@ -62,8 +69,13 @@ func NewLogins(devices Devices, delay time.Duration) *Logins {
 
 // Check returns the device that name and password belong to. A wrong name, a
 // wrong password and a disabled device are all the same fault.Denied, given
-// after the delay that the remote host has earned. Other errors are the store's.
+// after the delay that the remote host has earned. A host or a device with too many
+// failures is fault.Throttled at once, whatever the password; a host that has logged
+// in as that device before is not locked out by others. Other errors are the store's.
 func (l *Logins) Check(ctx context.Context, name string, password secret.Text, remote string) (Device, error) {
+	if l.locked(name, remote) {
+		return Device{}, fault.New(fault.Throttled, "check login", "too many wrong passwords")
+	}
 	d, err := l.devices.Device(ctx, name)
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		return Device{}, err
@@ -77,10 +89,10 @@ func (l *Logins) Check(ctx context.Context, name string, password secret.Text, r
 		return Device{}, verr
 	}
 	if ok && phc != l.decoy {
-		l.forgive(remote)
+		l.forgive(name, remote)
 		return d, nil
 	}
-	if err := wait(ctx, l.blame(remote)); err != nil {
+	if err := wait(ctx, l.blame(name, remote)); err != nil {
 		return Device{}, fault.Wrap(fault.Temporary, "check login", err)
 	}
 	return Device{}, fault.New(fault.Denied, "check login", "the name or the password is wrong, or the device is disabled")
@@ -135,35 +147,70 @@ func (l *Logins) verify(ctx context.Context, name, phc string, password secret.T
 	return true, nil
 }
 
+// Listed returns the device that may submit from an address without a login.
+func (l *Logins) Listed(ctx context.Context, addr netip.Addr) (Device, bool) {
+	all, err := l.devices.Devices(ctx)
+	if err != nil {
+		return Device{}, false
+	}
+	for _, d := range all {
+		if d.Policy.NoLogin && !d.Disabled && d.Policy.Check() == nil && d.Policy.From(addr) {
+			return d, true
+		}
+	}
+	return Device{}, false
+}
+
+// deviceKey is a device among the failures; no host has a blank in its name.
+func deviceKey(name string) string { return " " + name }
+
+// locked reports whether a login is not even looked at.
+func (l *Logins) locked(name, remote string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	over := func(key string, most int) bool {
+		f := l.fails[key]
+		return f.count >= most && now.Sub(f.last) <= failsForget
+	}
+	return !l.proven[[2]string{name, remote}] && (over(remote, lockHost) || over(deviceKey(name), lockDevice))
+}
+
 // blame counts a failure and says how long to hold its answer back.
-func (l *Logins) blame(remote string) time.Duration {
+func (l *Logins) blame(name, remote string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	if len(l.fails) >= maxFails {
-		for host, f := range l.fails {
-			if now.Sub(f.last) > failsForget {
-				delete(l.fails, host)
-			}
-		}
+		maps.DeleteFunc(l.fails, func(_ string, f failures) bool { return now.Sub(f.last) > failsForget })
 		if len(l.fails) >= maxFails {
 			clear(l.fails)
 		}
 	}
-	f := l.fails[remote]
+	l.count(deviceKey(name), now)
+	n := l.count(remote, now)
+	return min(l.delay<<min(n-1, 16), maxDelay)
+}
+
+func (l *Logins) count(key string, now time.Time) int {
+	f := l.fails[key]
 	if now.Sub(f.last) > failsForget {
 		f.count = 0
 	}
 	f.count++
 	f.last = now
-	l.fails[remote] = f
-	return min(l.delay<<min(f.count-1, 16), maxDelay)
+	l.fails[key] = f
+	return f.count
 }
 
-func (l *Logins) forgive(remote string) {
+func (l *Logins) forgive(name, remote string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.fails, remote)
+	if len(l.proven) >= maxKnown {
+		clear(l.proven)
+	}
+	l.proven[[2]string{name, remote}] = true
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"strings"
 
 	gosasl "github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
@@ -33,6 +35,7 @@ type session struct {
 
 	device *Device // nil until the login
 	failed int
+	mine   []mail.Address // senders the device may use, the account's mailbox first
 	from   mail.Address
 	to     []mail.Address
 	opts   gosmtp.MailOptions
@@ -44,7 +47,12 @@ func (s *SMTP) newSession(ctx context.Context, c *gosmtp.Conn) (gosmtp.Session, 
 		return nil, fmt.Errorf("connection is a %T", c.Conn())
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	return &session{door: s, ctx: ctx, cancel: cancel, wire: conn.wire, remote: conn.RemoteAddr().String()}, nil
+	out := &session{door: s, ctx: ctx, cancel: cancel, wire: conn.wire, remote: conn.RemoteAddr().String()}
+	if conn.listed != nil {
+		out.device = conn.listed
+		out.wire.known(conn.listed, s.cfg.Idle, s.cfg.Session)
+	}
+	return out, nil
 }
 
 // Logout ends the session.
@@ -58,8 +66,13 @@ func (s *session) Reset() {
 	s.from, s.to, s.opts = mail.Address{}, nil, gosmtp.MailOptions{}
 }
 
-// AuthMechanisms are offered over TLS only: see secured.
-func (s *session) AuthMechanisms() []string { return []string{gosasl.Plain, sasl.LOGIN} }
+// AuthMechanisms are offered over TLS only: see secured. A listed machine needs none.
+func (s *session) AuthMechanisms() []string {
+	if s.device != nil {
+		return nil
+	}
+	return []string{gosasl.Plain, sasl.LOGIN}
+}
 
 // Auth begins a login.
 func (s *session) Auth(mech string) (gosasl.Server, error) {
@@ -73,17 +86,21 @@ func (s *session) Auth(mech string) (gosasl.Server, error) {
 }
 
 func (s *session) login(name string, password secret.Text) error {
-	host, _, err := net.SplitHostPort(s.remote)
-	if err != nil {
-		host = s.remote
-	}
+	host := hostOf(s.remote)
 	d, err := s.door.cfg.Logins.Check(s.ctx, name, password, host)
 	switch {
+	case err == nil && !d.Policy.From(addrOf(host)):
+		s.log(slog.LevelWarn, "login refused", slog.String("name", name), slog.String("reason", "the address is outside its networks"))
+		return say(535, "5.7.1", fmt.Sprintf("The device %s may not come from %s: add that address to its networks in Postern", d.Name, host))
 	case err == nil:
 		s.device = &d
-		s.wire.known(s.door.cfg.Idle, s.door.cfg.Session)
+		s.wire.known(&d, s.door.cfg.Idle, s.door.cfg.Session)
 		s.log(slog.LevelInfo, "login")
 		return nil
+	case errors.Is(err, fault.Throttled):
+		s.log(slog.LevelWarn, "login locked", slog.String("name", name))
+		s.wire.leave()
+		return say(421, "4.7.0", "Too many wrong passwords; wait ten minutes")
 	case !errors.Is(err, fault.Denied):
 		s.log(slog.LevelError, "login not checked", slog.Any("error", err))
 		return say(454, "4.7.0", "The login cannot be checked now, try again later")
@@ -116,11 +133,18 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 		return s.trouble("device not read", err)
 	}
 	s.device = &d
+	if opts != nil && d.Policy.MaxSize > 0 && opts.Size > d.Policy.MaxSize {
+		return s.tooLarge()
+	}
+	if wait := s.door.rates.over(d); wait > 0 {
+		s.log(slog.LevelWarn, "sends too often", slog.Int("per_minute", d.Policy.PerMinute))
+		return say(451, "4.7.1", fmt.Sprintf("This device may send %d messages a minute; try again in %d seconds", d.Policy.PerMinute, int(wait.Seconds())+1))
+	}
 	sender, err := mail.ParseAddress(from)
-	if err != nil && from != "" {
+	if err != nil && from != "" && !d.Policy.Rewrite {
 		return say(501, "5.1.7", "The sender is not a mail address")
 	}
-	if err := s.mayUse(sender); err != nil {
+	if sender, err = s.mayUse(sender); err != nil {
 		return err
 	}
 	s.from = sender
@@ -130,23 +154,46 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 	return nil
 }
 
-// mayUse checks the sender against the account's mailbox and the device's list.
-func (s *session) mayUse(from mail.Address) error {
+// hostOf is the address without its port.
+func hostOf(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return remote
+	}
+	return host
+}
+
+// addrOf parses what a connection came from; one that is no address is in no network.
+func addrOf(host string) netip.Addr {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr
+}
+
+// mayUse checks the sender against the account's mailbox and the device's list, and
+// returns the one to use.
+func (s *session) mayUse(from mail.Address) (mail.Address, error) {
 	mailbox, err := s.door.cfg.Mailbox(s.ctx, s.device.Account)
 	if errors.Is(err, fault.NotFound) {
 		s.log(slog.LevelWarn, "sender refused", slog.String("reason", "the device's account does not exist"))
-		return say(550, "5.7.1", "The account of this device does not exist in Postern")
+		return mail.Address{}, say(550, "5.7.1", "The account of this device does not exist in Postern")
 	}
 	if err != nil {
-		return s.trouble("account not read", err)
+		return mail.Address{}, s.trouble("account not read", err)
 	}
-	for _, allowed := range append([]mail.Address{mailbox}, s.device.Senders...) {
+	s.mine = append([]mail.Address{mailbox}, s.device.Senders...)
+	for _, allowed := range s.mine {
 		if !from.Null() && allowed.Same(from) {
-			return nil
+			return from, nil
 		}
 	}
+	if s.device.Policy.Rewrite {
+		return mailbox, nil
+	}
 	s.log(slog.LevelWarn, "sender refused", slog.String("from", from.String()))
-	return say(550, "5.7.1", fmt.Sprintf("This device may not send as <%s>: set its sender to %s, or add the address to its senders in Postern", from, mailbox))
+	return mail.Address{}, say(550, "5.7.1", fmt.Sprintf("This device may not send as <%s>: set its sender to %s, or add the address to its senders in Postern", from, mailbox))
 }
 
 // Rcpt adds a recipient.
@@ -165,13 +212,18 @@ func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
 func (s *session) Data(r io.Reader) error {
 	s.wire.setBusy(true)
 	defer s.wire.setBusy(false)
+	policy := s.device.Policy
+	if policy.MaxSize > 0 {
+		r = &bounded{r: r, left: policy.MaxSize}
+	}
 	id, err := s.door.cfg.Relay.Accept(s.ctx, relay.Submission{
-		Device: s.device.Name, Account: s.device.Account, From: s.from, To: s.to,
-		EightBit: s.opts.Body == gosmtp.Body8BitMIME, UTF8: s.opts.UTF8, RemoteAddr: s.remote,
+		Device: s.device.Name, Account: s.device.Account, From: s.from, To: s.to, Senders: s.mine, Rewrite: policy.Rewrite,
+		EightBit: s.opts.Body == gosmtp.Body8BitMIME, UTF8: s.opts.UTF8, RemoteAddr: s.remote, Via: s.wire.via(),
 	}, r)
 	if err != nil {
 		return s.notAccepted(err)
 	}
+	s.door.rates.count(*s.device)
 	s.log(slog.LevelInfo, "accepted", slog.String("id", id), slog.Int("recipients", len(s.to)))
 	return say(250, "2.0.0", "Ok: queued as "+id) // go-smtp has no other way to say more than 250
 }
@@ -182,9 +234,12 @@ func (s *session) notAccepted(err error) error {
 	case errors.As(err, &reply): // the reader's: the message is too large
 		s.log(slog.LevelWarn, "message refused", slog.String("reason", reply.Message))
 		if reply.Code == gosmtp.ErrDataTooLarge.Code {
-			return say(552, "5.3.4", fmt.Sprintf("The message is larger than the %d MB allowed here", s.door.cfg.MaxSize>>20))
+			return s.tooLarge()
 		}
 		return reply
+	case errors.Is(err, fault.Denied):
+		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
+		return say(550, "5.7.1", strings.TrimSuffix("The message was not accepted: "+err.Error()+". Next: "+fault.HintOf(err), ". Next: "))
 	case errors.Is(err, fault.Invalid):
 		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
 		return say(554, "5.6.0", "The message was not accepted: "+err.Error())
@@ -193,6 +248,30 @@ func (s *session) notAccepted(err error) error {
 		return say(451, "4.4.2", "The message did not arrive whole")
 	}
 	return s.trouble("message not stored", err)
+}
+
+// tooLarge is the answer to a message above the door's limit or the device's own.
+func (s *session) tooLarge() error {
+	limit := s.door.cfg.MaxSize
+	if own := s.device.Policy.MaxSize; own > 0 {
+		limit = min(limit, own)
+	}
+	return say(552, "5.3.4", fmt.Sprintf("The message is larger than the %.1f MB allowed here", float64(limit)/(1<<20)))
+}
+
+// bounded ends a message above its device's limit as go-smtp ends one above its own.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		_, _ = io.Copy(io.Discard, b.r) // the rest of it is still to come
+		return 0, gosmtp.ErrDataTooLarge
+	}
+	return n, err
 }
 
 // trouble is ours, not the device's: the log gets the reason, the device waits.

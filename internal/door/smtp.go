@@ -3,10 +3,12 @@ package door
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -30,10 +32,12 @@ type SMTPConfig struct {
 	TLS     *tls.Config
 
 	Implicit      bool // TLS from the first octet (465) instead of STARTTLS
+	Listed        bool // devices whose policy says so submit without login and TLS from their networks (25)
 	Hostname      string
 	MaxSize       int64         // octets of a message; 150 MB
 	MaxRecipients int           // of a message; 1,000
 	MaxSessions   int           // at once; 500
+	MaxPerHost    int           // at once, of one address; 100
 	Idle          time.Duration // a signed-in device may be silent for this; 5 min
 	SignIn        time.Duration // a connection has this until its login; 3 min
 	Session       time.Duration // and this from then on; 2 h
@@ -68,6 +72,9 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 	if c.MaxSessions <= 0 {
 		c.MaxSessions = 500
 	}
+	if c.MaxPerHost <= 0 {
+		c.MaxPerHost = 100
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -77,14 +84,17 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 // SMTP is a submission door (RFC 6409): TLS, then a device's login, then mail
 // from the account's mailbox or a sender the device may use. 250 after a message
 // means that the relay has committed it.
-type SMTP struct{ cfg SMTPConfig }
+type SMTP struct {
+	cfg   SMTPConfig
+	rates *rates
+}
 
 // NewSMTP builds the door; [SMTP.Serve] opens it.
 func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
 	if cfg.TLS == nil || cfg.Logins == nil || cfg.Relay == nil || cfg.Mailbox == nil {
 		return nil, fault.New(fault.Invalid, "open smtp door", "TLS, logins, relay and mailbox are needed")
 	}
-	return &SMTP{cfg: cfg.withDefaults()}, nil
+	return &SMTP{cfg: cfg.withDefaults(), rates: newRates(time.Now)}, nil
 }
 
 // Serve takes connections from l until ctx is done; then it closes l, ends idle
@@ -92,12 +102,16 @@ func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
 // nil. It may be called for several listeners.
 func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 	tracked := &wires{Listener: l, patience: min(strangerIdle, s.cfg.Idle), signIn: min(s.cfg.SignIn, s.cfg.Session),
-		most: s.cfg.MaxSessions, open: make(map[*wire]struct{})}
+		most: s.cfg.MaxSessions, perHost: s.cfg.MaxPerHost, open: make(map[*wire]struct{})}
 	// Messages that come in outlive ctx, until the grace is over.
 	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := s.server(serving)
 	listener := handshakes{Listener: tracked, host: s.cfg.Hostname, config: s.cfg.TLS, implicit: s.cfg.Implicit}
+	if s.cfg.Listed {
+		listener.listed = func(addr netip.Addr) (Device, bool) { return s.cfg.Logins.Listed(serving, addr) }
+	}
+	go s.cut(serving, tracked)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	var err error
@@ -147,6 +161,37 @@ func (s *SMTP) stop(ctx context.Context, server *gosmtp.Server, tracked *wires, 
 	tracked.each(func(w *wire) { _ = w.Close() })
 	cut()
 	<-done
+}
+
+// cutEvery is how soon a login that was withdrawn ends the sessions that have it.
+const cutEvery = 2 * time.Second
+
+// cut ends sessions whose device was removed, disabled or given another password.
+func (s *SMTP) cut(ctx context.Context, tracked *wires) {
+	tick := time.NewTicker(cutEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		gone := map[string]bool{} // by device and the password it logged in with
+		tracked.each(func(w *wire) {
+			d := w.loggedIn()
+			if d == nil {
+				return
+			}
+			key := d.Name + "\x00" + d.PasswordHash
+			if _, asked := gone[key]; !asked {
+				_, err := s.cfg.Logins.Still(ctx, *d)
+				gone[key] = errors.Is(err, fault.Denied)
+			}
+			if gone[key] {
+				w.leave()
+			}
+		})
+	}
 }
 
 // complaints brings go-smtp's own log lines into ours.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -24,6 +25,7 @@ type secured struct {
 	config *tls.Config
 	tls    *tls.Conn // nil before STARTTLS; used by the session's goroutine only
 	pipe   io.ReadWriter
+	listed *Device // a machine that needs no login, and speaks without TLS; nil for all others
 }
 
 // errHungUp also is net.ErrClosed, which go-smtp passes over in silence.
@@ -40,6 +42,9 @@ type handshakes struct {
 	host     string
 	config   *tls.Config
 	implicit bool
+	// listed finds the device that may submit from an address without a login; nil
+	// finds none.
+	listed func(netip.Addr) (Device, bool)
 }
 
 func (l handshakes) Accept() (net.Conn, error) {
@@ -55,6 +60,11 @@ func (l handshakes) Accept() (net.Conn, error) {
 	if l.implicit {
 		s.shake()
 	}
+	if l.listed != nil {
+		if d, ok := l.listed(addrOf(hostOf(conn.RemoteAddr().String()))); ok {
+			s.listed, w.clear = &d, true
+		}
+	}
 	return s, nil
 }
 
@@ -68,6 +78,10 @@ func (s *secured) shake() {
 func (s *secured) Write(p []byte) (int, error) { return s.pipe.Write(p) }
 
 func (s *secured) Read(p []byte) (int, error) {
+	if s.listed != nil {
+		n, err := s.pipe.Read(p)
+		return n, hungUp(err)
+	}
 	if s.tls == nil {
 		if err := s.plain(); err != nil {
 			return 0, hungUp(err)

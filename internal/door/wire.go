@@ -17,8 +17,25 @@ type wire struct {
 	mu       sync.Mutex
 	patience time.Duration
 	end      time.Time
-	busy     bool // a message is coming in
-	leaving  bool // no further command is wanted
+	busy     bool    // a message is coming in
+	leaving  bool    // no further command is wanted
+	device   *Device // whose login it is; nil before
+	clear    bool    // without TLS
+}
+
+// via is how a message came in (RFC 3848).
+func (w *wire) via() string {
+	if w.clear {
+		return "ESMTP"
+	}
+	return "ESMTPSA"
+}
+
+// loggedIn is the device of this connection, nil before the login.
+func (w *wire) loggedIn() *Device {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.device
 }
 
 func (w *wire) Read(p []byte) (int, error) {
@@ -51,10 +68,10 @@ func (w *wire) SetDeadline(t time.Time) error { return w.SetWriteDeadline(t) }
 func (w *wire) SetReadDeadline(time.Time) error { return nil }
 
 // known is told when the device has signed in: from then on it has more time.
-func (w *wire) known(patience, session time.Duration) {
+func (w *wire) known(device *Device, patience, session time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.patience, w.end = patience, time.Now().Add(session)
+	w.device, w.patience, w.end = device, patience, time.Now().Add(session)
 }
 
 func (w *wire) setBusy(busy bool) {
@@ -85,6 +102,7 @@ type wires struct {
 	patience time.Duration // before the login
 	signIn   time.Duration // all the time there is for it
 	most     int
+	perHost  int // of one address
 
 	mu   sync.Mutex
 	open map[*wire]struct{}
@@ -111,6 +129,15 @@ func (l *wires) admit(w *wire) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= l.most {
+		return false
+	}
+	same, host := 0, hostOf(w.RemoteAddr().String())
+	for other := range l.open {
+		if hostOf(other.RemoteAddr().String()) == host {
+			same++
+		}
+	}
+	if same >= l.perHost {
 		return false
 	}
 	l.open[w] = struct{}{}

@@ -22,6 +22,8 @@ type Submission struct {
 	Account    string // whose mailbox sends it
 	From       mail.Address
 	To         []mail.Address
+	Senders    []mail.Address // that From may name; nil: it is not looked at
+	Rewrite    bool           // put the sender into From where another stands, rather than refuse
 	EightBit   bool
 	UTF8       bool   // SMTPUTF8 was asked for; many programs always do, so the message keeps it only if it needs it
 	RemoteAddr string // host:port or host of who handed it in; "" when that is this machine
@@ -30,10 +32,11 @@ type Submission struct {
 
 // Accept takes responsibility for a message: when it returns nil, the message
 // is committed and will be delivered or fail visibly. It adds a Received header,
-// and Date and Message-ID where they are missing, and makes all line ends CRLF.
+// and From, Date and Message-ID where they are missing, and makes all line ends CRLF.
 // Only the header is held in memory.
 //
-// A message that cannot be taken is fault.Invalid. An error of body is returned
+// A message that cannot be taken is fault.Invalid, one that names a sender it may not
+// use fault.Denied. An error of body is returned
 // wrapped; everything else comes from the store.
 func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id string, err error) {
 	if s.Account == "" || s.From.Null() || len(s.To) == 0 {
@@ -47,6 +50,9 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	}
 	if h.received > maxReceived {
 		return "", fault.New(fault.Invalid, "accept message", "it has %d Received headers and must be going in circles", h.received)
+	}
+	if h, err = s.author(h); err != nil {
+		return "", err
 	}
 	now := r.cfg.Now()
 	m := s.message(now)

@@ -25,14 +25,16 @@ const (
 
 // header is the header block of a message, and where its body begins.
 type header struct {
-	fields    []byte // all header lines, each ended by CRLF
-	body      []byte // what was read beyond them and the blank line
-	hasDate   bool
-	messageID string // unfolded, "" when missing or empty
-	hasID     bool
-	subject   string // decoded, one line, bounded
-	received  int
-	utf8      bool // it has characters beyond ASCII, as they are (RFC 6532)
+	fields     []byte // all header lines, each ended by CRLF
+	body       []byte // what was read beyond them and the blank line
+	hasDate    bool
+	messageID  string // unfolded, "" when missing or empty
+	hasID      bool
+	subject    string   // decoded, one line, bounded
+	from       []string // values of From, unfolded
+	hasReplyTo bool
+	received   int
+	utf8       bool // it has characters beyond ASCII, as they are (RFC 6532)
 }
 
 // scanHeader reads the header block of a message with canonical line ends.
@@ -122,6 +124,10 @@ func (h *header) note(field []byte) {
 		if h.subject == "" {
 			h.subject = decodeSubject(value)
 		}
+	case "from":
+		h.from = append(h.from, value)
+	case "reply-to":
+		h.hasReplyTo = true
 	case "received":
 		h.received++
 	}

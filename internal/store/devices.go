@@ -7,10 +7,10 @@ import (
 	"postern/internal/door"
 )
 
-const deviceColumns = `name, account, password_hash, senders, disabled, created`
+const deviceColumns = `name, account, password_hash, senders, policy, disabled, created`
 
 func scanDevice(row scanner) (d door.Device, err error) {
-	err = row.Scan(&d.Name, &d.Account, &d.PasswordHash, document{&d.Senders}, &d.Disabled, clock{&d.Created})
+	err = row.Scan(&d.Name, &d.Account, &d.PasswordHash, document{&d.Senders}, document{&d.Policy}, &d.Disabled, clock{&d.Created})
 	return d, err
 }
 
@@ -32,10 +32,10 @@ func (s *Store) PutDevice(ctx context.Context, d door.Device) error {
 			return err
 		}
 		_, err := exec(ctx, tx, `
-			INSERT INTO devices (`+deviceColumns+`) VALUES ($1, $2, $3, $4, $5, $6)
+			INSERT INTO devices (`+deviceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (name) DO UPDATE SET account = excluded.account, password_hash = excluded.password_hash,
-				senders = excluded.senders, disabled = excluded.disabled`,
-			d.Name, d.Account, d.PasswordHash, document{d.Senders}, d.Disabled, millis(time.Now()))
+				senders = excluded.senders, policy = excluded.policy, disabled = excluded.disabled`,
+			d.Name, d.Account, d.PasswordHash, document{d.Senders}, document{d.Policy}, d.Disabled, millis(time.Now()))
 		return err
 	})
 }
