@@ -27,7 +27,7 @@ key and a self-signed certificate in data_dir.`,
 			}
 			defer a.Close()
 			return a.Serve(cmd.Context(), func(at app.Addresses) {
-				log.Info("ready", "web", at.Web, "smtp", at.SMTP, "public_url", cfg.PublicURL.String(), "version", buildVersion())
+				log.Info("ready", "web", at.Web, "smtp", at.SMTP, "smtps", at.SMTPS, "listed", at.Listed, "legacy", at.Legacy, "public_url", cfg.PublicURL.String(), "version", buildVersion())
 			})
 		},
 	}

@@ -42,10 +42,11 @@ type App struct {
 	Fetch     *fetch.Fetcher
 	Catalogue *catalogue.Catalogue
 
-	entra   *entra.Client
-	holder  string
-	log     *slog.Logger
-	version string
+	entra    *entra.Client
+	counters counters
+	holder   string
+	log      *slog.Logger
+	version  string
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.
@@ -59,7 +60,7 @@ func Open(ctx context.Context, cfg config.Config, opts Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Config: cfg, Store: st, holder: holder, log: opts.Log, version: opts.Version}
+	a := &App{Config: cfg, Store: st, holder: holder, log: opts.Log, version: opts.Version, counters: newCounters()}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

@@ -15,8 +15,23 @@ import (
 // metrics serves /metrics in Prometheus' format.
 func (a *App) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newGauges(a))
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		a.counters.logins, a.counters.alerts, newGauges(a))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+}
+
+// counters are counted where things happen.
+type counters struct{ logins, alerts *prometheus.CounterVec }
+
+func newCounters() counters {
+	return counters{
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_device_logins_total", Help: "Logins of devices by TLS version: below TLS 1.2 they need the legacy listener.",
+		}, []string{"device", "tls"}),
+		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_alerts_total", Help: "Alerts raised by this process.",
+		}, []string{"kind"}),
+	}
 }
 
 // gauges reads counts where they are kept, when they are asked for.
@@ -27,6 +42,8 @@ type gauges struct {
 	messages  *prometheus.Desc
 	upstreams *prometheus.Desc
 	inFlight  *prometheus.Desc
+	expires   *prometheus.Desc
+	paced     *prometheus.Desc
 }
 
 func newGauges(a *App) *gauges {
@@ -37,12 +54,14 @@ func newGauges(a *App) *gauges {
 		messages:  prometheus.NewDesc("postern_messages_total", "What happened to messages since the start of this process.", []string{"event"}, nil),
 		upstreams: prometheus.NewDesc("postern_upstream_connections_total", "Upstream connections since the start of this process.", []string{"event"}, nil),
 		inFlight:  prometheus.NewDesc("postern_messages_in_flight", "Messages being sent now.", nil, nil),
+		expires:   prometheus.NewDesc("postern_expires_timestamp_seconds", "When a secret, certificate, grant or way to sign in ends.", []string{"kind", "subject"}, nil),
+		paced:     prometheus.NewDesc("postern_paced_until_timestamp_seconds", "Until when an account's mail waits for one of Microsoft's limits.", []string{"account"}, nil),
 	}
 }
 
 // Describe sends what Collect may send.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.queue, g.accounts, g.messages, g.upstreams, g.inFlight} {
+	for _, d := range []*prometheus.Desc{g.queue, g.accounts, g.messages, g.upstreams, g.inFlight, g.expires, g.paced} {
 		ch <- d
 	}
 }
@@ -70,6 +89,22 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		for s, n := range states {
 			gauge(g.accounts, float64(n), s)
+		}
+	}
+	if ends, err := g.app.Vault.Radar(ctx); err == nil {
+		seen := map[[2]string]bool{} // the nearest end comes first
+		for _, e := range ends {
+			if key := [2]string{e.Kind, e.Subject}; seen[key] {
+				continue
+			} else {
+				seen[key] = true
+			}
+			gauge(g.expires, float64(e.At.Unix()), e.Kind, e.Subject)
+		}
+	}
+	if paces, err := g.app.Store.Paces(ctx, time.Now()); err == nil {
+		for _, p := range paces {
+			gauge(g.paced, float64(p.Until.Unix()), p.Account)
 		}
 	}
 	s := g.app.Relay.Stats()

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,13 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"postern/internal/door"
 	"postern/internal/fault"
 	"postern/internal/web"
 )
-
-// Addresses are where the server listens; "" where it does not.
-type Addresses struct{ Web, SMTP string }
 
 // stopGrace bounds how long web requests in flight are waited for at a stop.
 const stopGrace = 5 * time.Second
@@ -33,13 +28,9 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	if err != nil {
 		return err
 	}
-	smtpL, err := listen(ctx, "smtp_listen", a.Config.SMTPListen.String())
+	doors, err := a.openDoors(ctx)
 	if err != nil {
 		return errors.Join(err, closeListener(webL))
-	}
-	smtpDoor, err := a.smtpDoor()
-	if err != nil {
-		return errors.Join(err, closeListener(webL), closeListener(smtpL))
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -50,10 +41,10 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	if webL != nil {
 		g.Go(func() error { return a.serveWeb(ctx, webL) })
 	}
-	if smtpL != nil {
-		g.Go(func() error { return smtpDoor.Serve(ctx, smtpL) })
+	for _, d := range doors {
+		g.Go(func() error { return d.Serve(ctx, d.listener) })
 	}
-	ready(Addresses{Web: address(webL), SMTP: address(smtpL)})
+	ready(a.addresses(webL, doors))
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -130,20 +121,6 @@ func address(l net.Listener) string {
 	return l.Addr().String()
 }
 
-func (a *App) smtpDoor() (*door.SMTP, error) {
-	host := a.hostname()
-	cert, err := a.certificate(host)
-	if err != nil {
-		return nil, err
-	}
-	logins := door.NewLogins(a.Store, time.Second)
-	return door.NewSMTP(door.SMTPConfig{
-		Logins: logins, Relay: a.Relay, Mailbox: a.mailboxOf, Hostname: host, MaxSize: int64(a.Config.MaxMessage),
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		Log: a.log.With("room", "smtp_door"),
-	})
-}
-
 func (a *App) hostname() string {
 	if a.Config.Hostname != "" {
 		return a.Config.Hostname
@@ -152,13 +129,6 @@ func (a *App) hostname() string {
 		return host
 	}
 	return "localhost"
-}
-
-func (a *App) certificate(host string) (tls.Certificate, error) {
-	if a.Config.TLSCert != "" {
-		return door.LoadCertificate(a.Config.TLSCert, a.Config.TLSKey)
-	}
-	return door.SelfSigned(a.Config.DataDir, []string{host, "localhost"})
 }
 
 func (a *App) serveWeb(ctx context.Context, l net.Listener) error {

@@ -37,6 +37,9 @@ type Config struct {
 	PublicURL     URL         `toml:"public_url" default:"http://localhost:9090" help:"address under which browsers reach Postern; the redirect URI follows from it"`
 	WebListen     Listen      `toml:"web_listen" default:":9090" help:"host:port of the web pages"`
 	SMTPListen    Listen      `toml:"smtp_listen" default:":587" help:"host:port of the SMTP door (STARTTLS); \"off\" closes it"`
+	SMTPSListen   Listen      `toml:"smtps_listen" default:"off" help:"host:port of the SMTP door with TLS from the first octet (:465)"`
+	ListedListen  Listen      `toml:"listed_listen" default:"off" help:"host:port of the SMTP door for machines that cannot log in (:25); they need a device with no_login and networks"`
+	LegacyListen  Listen      `toml:"legacy_listen" default:"off" help:"host:port of an SMTP door for old machines that know TLS 1.0 or 1.1 only; the log and the metrics say who still uses it"`
 	Hostname      string      `toml:"hostname" help:"name the SMTP door answers with (empty: the machine's)"`
 	TLSCert       string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
 	TLSKey        string      `toml:"tls_key" help:"key file of tls_cert in PEM"`

@@ -15,6 +15,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"postern/internal/fault"
@@ -36,6 +38,61 @@ func LoadCertificate(certPath, keyPath string) (tls.Certificate, error) {
 		return tls.Certificate{}, fault.Wrap(fault.Invalid, "load certificate", err)
 	}
 	return c, nil
+}
+
+// reloadAfter is how often files are looked at for a renewed certificate.
+const reloadAfter = 10 * time.Second
+
+// Reloaded serves the certificate of two files and follows them when they are
+// replaced. A pair that cannot be read, or does not fit (a renewal half done), leaves
+// the last good one in use; complain hears of it.
+func Reloaded(certPath, keyPath string, complain func(error)) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	current, err := LoadCertificate(certPath, keyPath)
+	if err != nil {
+		return nil, err
+	}
+	r := &reloader{current: &current, stamp: stamp(certPath, keyPath), looked: time.Now()}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return r.get(certPath, keyPath, complain), nil
+	}, nil
+}
+
+type reloader struct {
+	mu      sync.Mutex
+	current *tls.Certificate
+	stamp   string
+	looked  time.Time
+}
+
+func (r *reloader) get(certPath, keyPath string, complain func(error)) *tls.Certificate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.looked) < reloadAfter {
+		return r.current
+	}
+	r.looked = time.Now()
+	now := stamp(certPath, keyPath)
+	if now == r.stamp {
+		return r.current
+	}
+	fresh, err := LoadCertificate(certPath, keyPath)
+	if err != nil {
+		complain(err)
+		return r.current
+	}
+	r.current, r.stamp = &fresh, now
+	return r.current
+}
+
+// stamp changes when a file does.
+func stamp(paths ...string) string {
+	var s strings.Builder
+	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil {
+			fmt.Fprintf(&s, "%d %d;", info.ModTime().UnixNano(), info.Size())
+		}
+	}
+	return s.String()
 }
 
 // SelfSigned returns the certificate that dir keeps, and makes one for the

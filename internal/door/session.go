@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type session struct {
 	ctx    context.Context // ends with the session: go-smtp's interface has no place for it
 	cancel context.CancelFunc
 	wire   *wire
+	conn   *secured
 	remote string
 
 	device *Device // nil until the login
@@ -47,7 +49,7 @@ func (s *SMTP) newSession(ctx context.Context, c *gosmtp.Conn) (gosmtp.Session, 
 		return nil, fmt.Errorf("connection is a %T", c.Conn())
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	out := &session{door: s, ctx: ctx, cancel: cancel, wire: conn.wire, remote: conn.RemoteAddr().String()}
+	out := &session{door: s, ctx: ctx, cancel: cancel, wire: conn.wire, conn: conn, remote: conn.RemoteAddr().String()}
 	if conn.listed != nil {
 		out.device = conn.listed
 		out.wire.known(conn.listed, s.cfg.Idle, s.cfg.Session)
@@ -59,6 +61,14 @@ func (s *SMTP) newSession(ctx context.Context, c *gosmtp.Conn) (gosmtp.Session, 
 func (s *session) Logout() error {
 	s.cancel()
 	return nil
+}
+
+// version is the TLS version of this session.
+func (s *session) version() uint16 {
+	if s.conn.tls == nil {
+		return 0
+	}
+	return s.conn.tls.ConnectionState().Version
 }
 
 // Reset forgets the message begun.
@@ -95,7 +105,10 @@ func (s *session) login(name string, password secret.Text) error {
 	case err == nil:
 		s.device = &d
 		s.wire.known(&d, s.door.cfg.Idle, s.door.cfg.Session)
-		s.log(slog.LevelInfo, "login")
+		s.log(slog.LevelInfo, "login", slog.String("tls", tls.VersionName(s.version())))
+		if s.door.cfg.Seen != nil {
+			s.door.cfg.Seen(d.Name, s.version())
+		}
 		return nil
 	case errors.Is(err, fault.Throttled):
 		s.log(slog.LevelWarn, "login locked", slog.String("name", name))

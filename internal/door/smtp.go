@@ -31,8 +31,11 @@ type SMTPConfig struct {
 	Mailbox func(ctx context.Context, account string) (mail.Address, error) // of a device's account
 	TLS     *tls.Config
 
-	Implicit      bool // TLS from the first octet (465) instead of STARTTLS
-	Listed        bool // devices whose policy says so submit without login and TLS from their networks (25)
+	Implicit bool // TLS from the first octet (465) instead of STARTTLS
+	Listed   bool // devices whose policy says so submit without login and TLS from their networks (25)
+	// Seen hears of every login, and with which TLS version it came; nil does not.
+	Seen func(device string, version uint16)
+
 	Hostname      string
 	MaxSize       int64         // octets of a message; 150 MB
 	MaxRecipients int           // of a message; 1,000

@@ -1,0 +1,111 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"postern/internal/door"
+)
+
+// Addresses are where the server listens; "" where it does not.
+type Addresses struct{ Web, SMTP, SMTPS, Listed, Legacy string }
+
+// openDoor is an SMTP door with its listener.
+type openDoor struct {
+	*door.SMTP
+	key      string
+	listener net.Listener
+}
+
+// openDoors opens every SMTP door that is configured, or none.
+func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
+	defer func() {
+		if err != nil {
+			for _, d := range doors {
+				err = errors.Join(err, d.listener.Close())
+			}
+			doors = nil
+		}
+	}()
+	certificate, err := a.certificate()
+	if err != nil {
+		return nil, err
+	}
+	logins, modern := door.NewLogins(a.Store, time.Second), &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
+	for _, want := range []struct {
+		key, address string
+		cfg          door.SMTPConfig
+	}{
+		{"smtp_listen", a.Config.SMTPListen.String(), door.SMTPConfig{TLS: modern}},
+		{"smtps_listen", a.Config.SMTPSListen.String(), door.SMTPConfig{TLS: modern, Implicit: true}},
+		{"listed_listen", a.Config.ListedListen.String(), door.SMTPConfig{TLS: modern, Listed: true}},
+		{"legacy_listen", a.Config.LegacyListen.String(), door.SMTPConfig{TLS: legacyTLS(certificate)}},
+	} {
+		l, err := listen(ctx, want.key, want.address)
+		if err != nil {
+			return doors, err
+		}
+		if l == nil {
+			continue
+		}
+		want.cfg.Logins, want.cfg.Relay, want.cfg.Mailbox, want.cfg.Seen = logins, a.Relay, a.mailboxOf, a.seen
+		want.cfg.Hostname, want.cfg.MaxSize, want.cfg.Log = a.hostname(), int64(a.Config.MaxMessage), a.log.With("room", "smtp_door", "listener", want.key)
+		d, err := door.NewSMTP(want.cfg)
+		if err != nil {
+			return doors, errors.Join(err, l.Close())
+		}
+		doors = append(doors, openDoor{d, want.key, l})
+	}
+	return doors, nil
+}
+
+// legacyTLS speaks what machines of twenty years ago speak. It is on a listener of
+// its own, so that nobody else's connection can be talked down to it.
+func legacyTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+	var all []uint16
+	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
+		for _, s := range list {
+			all = append(all, s.ID)
+		}
+	}
+	return &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS10, CipherSuites: all} //nolint:gosec // that is what it is for
+}
+
+// seen counts logins by device and TLS version, and says who still needs an old one.
+func (a *App) seen(device string, version uint16) {
+	a.counters.logins.WithLabelValues(device, tls.VersionName(version)).Inc()
+	if version < tls.VersionTLS12 {
+		a.log.Warn("a device still needs the legacy listener", "device", device, "tls", tls.VersionName(version))
+	}
+}
+
+func (a *App) addresses(webL net.Listener, doors []openDoor) Addresses {
+	all := Addresses{Web: address(webL)}
+	for _, d := range doors {
+		switch at := address(d.listener); d.key {
+		case "smtp_listen":
+			all.SMTP = at
+		case "smtps_listen":
+			all.SMTPS = at
+		case "listed_listen":
+			all.Listed = at
+		case "legacy_listen":
+			all.Legacy = at
+		}
+	}
+	return all
+}
+
+// certificate is the operator's, followed when its files are replaced, or one of our own.
+func (a *App) certificate() (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	if a.Config.TLSCert != "" {
+		return door.Reloaded(a.Config.TLSCert, a.Config.TLSKey, func(err error) {
+			a.log.Error("the renewed certificate cannot be used; the last good one stays", "error", err)
+		})
+	}
+	own, err := door.SelfSigned(a.Config.DataDir, []string{a.hostname(), "localhost"})
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &own, nil }, err
+}
