@@ -143,7 +143,7 @@ var errCheckFailed = errors.New("the connection check failed")
 
 func exitCode(err error) int {
 	switch {
-	case err == nil, errors.Is(err, context.Canceled):
+	case err == nil:
 		return exitOK
 	case errors.Is(err, errCheckFailed):
 		return exitCheck

@@ -83,7 +83,7 @@ func (d Account) password(getenv func(string) (string, bool), m vault.Method) (*
 func (a Applier) putAccount(ctx context.Context, want vault.Account, clear *secret.Text) (Change, error) {
 	c := Change{Kind: "account", Name: want.Name}
 	have, err := a.Vault.Account(ctx, want.Name)
-	if clear == nil && len(have.Password) == 0 && (want.Method == vault.Password || want.Method == vault.AppPassword) {
+	if clear == nil && len(have.Password) == 0 && want.Method == vault.Password {
 		c.Note = "it has no password yet: enter it with `postern accounts password " + want.Name + "`"
 	}
 	same := func() bool {

@@ -252,7 +252,7 @@ accounts:
   - {name: machine, app: x, mailbox: machine@contoso.com, purposes: [imap], sign_in: application}
   - {name: bulk, app: x, mailbox: bulk@contoso.com, purposes: [hve], sign_in: password, password: {env: BULK}}
   - {name: old, app: hosts, mailbox: old@contoso.com, purposes: [send], sign_in: app_password, password: {env: SCAN}}
-  - {name: bare, app: hosts, mailbox: bare@contoso.com, purposes: [send], sign_in: app_password}
+  - {name: bare, app: x, mailbox: bare@contoso.com, purposes: [hve], sign_in: password}
 `
 	changes, err := m.applier(env).Apply(t.Context(), document(t, text))
 	if err != nil {
@@ -270,7 +270,7 @@ accounts:
 		}
 	}
 	if last := changes[len(changes)-1]; !strings.Contains(last.Note, "postern accounts password bare") {
-		t.Errorf("an app password is missing, and nobody says so: %+v", last)
+		t.Errorf("a password is missing, and nobody says so: %+v", last)
 	}
 	all := strings.Repeat("unchanged\n", 7)
 	kinds := func(s string) string {
@@ -345,7 +345,7 @@ func TestDocumentsInTheDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	env := map[string]string{"NAME": "s3cret-value", "CONTOSO_SECRET": "s3cret-value", "PACKED": clientID + "~" + packedSecret + "~contoso.com"}
+	env := map[string]string{"NAME": "s3cret-value", "CONTOSO_SECRET": "s3cret-value", "FAX": "abcdabcdabcdabcd", "PACKED": clientID + "~" + packedSecret + "~contoso.com"}
 	for name, text := range docs {
 		m := newMemory()
 		doc, err := declare.Parse(name, strings.NewReader(text))
