@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"postern/internal/fault"
@@ -38,26 +39,57 @@ func (r routes) Route(ctx context.Context, name string) (relay.Route, error) {
 	if err != nil {
 		return relay.Route{}, err
 	}
-	if !acct.May(vault.Send) {
+	p := sendsFor(acct)
+	if !acct.May(p) {
 		return relay.Route{}, fault.New(fault.NeedsAdmin, "send", "account %q is not for sending", name).
 			WithHint("add send to its purposes, apply, and sign it in again")
 	}
-	if !reg.Cloud.SMTP.Set() {
-		return relay.Route{}, fault.New(fault.NeedsAdmin, "send", "app %q names no SMTP server", reg.Name).WithHint("set custom.smtp and apply")
+	route := relay.Route{Mailbox: acct.Mailbox, Server: reg.Cloud.SMTP}
+	setting := "custom.smtp"
+	if p == vault.HVE {
+		route.Server, setting = reg.Cloud.HVE, "custom.hve"
 	}
-	pool, err := outbound.Roots(reg.Cloud.CA)
-	return relay.Route{Mailbox: acct.Mailbox, Server: reg.Cloud.SMTP, RootCAs: pool}, err
+	if !route.Server.Set() {
+		return relay.Route{}, fault.New(fault.NeedsAdmin, "send", "app %q names no server for the purpose %s", reg.Name, p).
+			WithHint("set %s and apply", setting)
+	}
+	if acct.Method == vault.AppPassword {
+		c, err := r.Vault.Credential(ctx, name, p, vault.Cached)
+		if err != nil {
+			return relay.Route{}, err
+		}
+		route.Password = c.Password
+	}
+	route.RootCAs, err = outbound.Roots(reg.Cloud.CA)
+	return route, err
+}
+
+// sendsFor is the purpose under which an account sends.
+func sendsFor(acct vault.Account) vault.Purpose {
+	if acct.May(vault.HVE) {
+		return vault.HVE
+	}
+	return vault.Send
 }
 
 // tokens gives the relay access tokens for sending.
 type tokens struct{ *vault.Vault }
 
 func (t tokens) Token(ctx context.Context, account string, fresh bool) (secret.Text, error) {
-	return t.Vault.Token(ctx, account, vault.Send, fresh)
+	acct, err := t.Account(ctx, account)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	want := vault.Cached
+	if fresh {
+		want = vault.Fresh
+	}
+	c, err := t.Credential(ctx, account, sendsFor(acct), want)
+	return c.Token, err
 }
 
-// probeEvery is how often an account that waits for an administrator is tried again.
-const probeEvery = 15 * time.Minute
+// leaveAlone is for how long fetch tasks stay away from a mailbox that refused a login.
+const leaveAlone = 15 * time.Minute
 
 // accounts lets the relay pause an account and hear which ones are.
 type accounts struct{ *App }
@@ -88,25 +120,11 @@ func (a accounts) Paused(ctx context.Context) ([]string, error) {
 }
 
 func (a accounts) Pause(ctx context.Context, account string, kind fault.Kind, reason string) error {
-	state, now := vault.NeedsSignIn, time.Now()
-	var probe time.Time
-	if kind == fault.NeedsAdmin {
-		state, probe = vault.NeedsAdmin, now.Add(probeEvery)
-	}
-	changed, err := a.Store.SetState(ctx, account, vault.Transition{To: state, By: vault.Server, Reason: reason, At: now, ProbeAt: probe})
-	if changed {
-		a.log.WarnContext(ctx, "account paused: its mail waits", "account", account, "state", string(state), "reason", reason)
-	}
-	return err
+	return a.Vault.Refused(ctx, account, kind, reason)
 }
 
 func (a accounts) Working(ctx context.Context, account string) error {
-	acct, err := a.Vault.Account(ctx, account)
-	if err != nil || acct.State == vault.Active {
-		return err
-	}
-	_, err = a.Store.SetState(ctx, account, vault.Transition{To: vault.Active, By: vault.Server, At: time.Now()})
-	return err
+	return a.Vault.Worked(ctx, account)
 }
 
 // mailboxOf tells the door whose mailbox a device's account is.
@@ -137,21 +155,33 @@ func (s sources) Open(ctx context.Context, name, folder string) (fetch.Source, e
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.Vault.Token(ctx, name, vault.IMAP, false)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.openIMAP(ctx, acct, mailbox.Config{Server: reg.Cloud.IMAP, RootCAs: pool}, token)
-	if errors.Is(err, fault.NeedsSignIn) { // a cached token may have been revoked: once more with a fresh one
-		if token, err = s.Vault.Token(ctx, name, vault.IMAP, true); err != nil {
-			return nil, err
-		}
-		c, err = s.openIMAP(ctx, acct, mailbox.Config{Server: reg.Cloud.IMAP, RootCAs: pool}, token)
-	}
+	c, err := s.signIn(ctx, acct, mailbox.Config{Server: reg.Cloud.IMAP, RootCAs: pool})
 	if err != nil {
 		return nil, err
 	}
 	return mailboxFolder{c.Folder(folder), acct.Mailbox.String()}, nil
+}
+
+// signIn opens a mailbox. A refused token is replaced once: it may have been revoked
+// while it was cached. When the server refuses all the same, its tasks leave it alone
+// for a while; a refused password pauses the account, because servers count those.
+func (s sources) signIn(ctx context.Context, acct vault.Account, cfg mailbox.Config) (*imap.Client, error) {
+	var refused *fault.Error
+	for _, want := range []vault.Want{vault.Cached, vault.Fresh} {
+		cred, err := s.Vault.Credential(ctx, acct.Name, vault.IMAP, want)
+		if err != nil {
+			return nil, err
+		}
+		c, err := openIMAP(ctx, cfg, cred)
+		if !errors.Is(err, fault.NeedsSignIn) {
+			return c, err
+		}
+		refused = &fault.Error{Kind: fault.NeedsSignIn, Op: "fetch", Err: err, Hint: fault.HintOf(err), RetryAfter: leaveAlone}
+		if acct.Method == vault.AppPassword {
+			return nil, errors.Join(refused, s.Vault.Refused(ctx, acct.Name, fault.NeedsSignIn, err.Error()))
+		}
+	}
+	return nil, refused
 }
 
 // mailboxFolder knows whose folder it is.
@@ -162,12 +192,23 @@ type mailboxFolder struct {
 
 func (f mailboxFolder) Mailbox() string { return f.address }
 
-func (s sources) openIMAP(ctx context.Context, acct vault.Account, cfg mailbox.Config, token secret.Text) (*imap.Client, error) {
+func openIMAP(ctx context.Context, cfg mailbox.Config, cred vault.Credential) (*imap.Client, error) {
 	c, err := imap.Dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Authenticate(ctx, sasl.NewXOAUTH2Client(acct.Mailbox.String(), token)); err != nil {
+	login := sasl.NewXOAUTH2Client(cred.User, cred.Token)
+	if !cred.Password.Empty() {
+		offered, err := c.Capabilities(ctx)
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		for i := range offered {
+			offered[i] = strings.TrimPrefix(offered[i], "AUTH=")
+		}
+		login = relay.PasswordLogin(offered, cred.User, cred.Password)
+	}
+	if err := c.Authenticate(ctx, login); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
