@@ -226,6 +226,10 @@ func (s *memory) RequeueMessage(context.Context, string, time.Time) error { retu
 
 func (s *memory) DeleteMessage(context.Context, string) error { return nil }
 
+func (s *memory) HoldMessage(context.Context, string) error { return nil }
+
+func (s *memory) ReleaseMessage(context.Context, string, time.Time) error { return nil }
+
 func (s *memory) RequeueAccount(context.Context, string, time.Time) error { return nil }
 
 // history is the order in which things happened.

@@ -20,6 +20,7 @@ type State string
 // The states.
 const (
 	Queued     State = "queued"     // waits until NotBefore
+	Held       State = "held"       // kept back by hand
 	Delivering State = "delivering" // leased to a holder
 	Delivered  State = "delivered"  // every recipient has an upstream 250; the body is gone
 	Failed     State = "failed"     // at least one recipient failed for good; the body is kept
@@ -82,6 +83,7 @@ type Filter struct {
 	Account string
 	Device  string
 	State   State
+	Text    string // part of sender, recipients, subject, Message-ID or number, without case
 	After   string // messages with ID > After, for paging
 	Limit   int    // 0 means 100
 }
@@ -159,6 +161,10 @@ type Store interface {
 	// recipients stay, refused ones wait again. Conflict while it is being delivered.
 	RequeueMessage(ctx context.Context, id string, now time.Time) error
 	DeleteMessage(ctx context.Context, id string) error // Conflict while being delivered
+	// HoldMessage keeps a queued message back, ReleaseMessage makes a held one due at
+	// once; Conflict in any other state.
+	HoldMessage(ctx context.Context, id string) error
+	ReleaseMessage(ctx context.Context, id string, now time.Time) error
 	// RequeueAccount makes all queued messages of an account due at once.
 	RequeueAccount(ctx context.Context, account string, now time.Time) error
 }

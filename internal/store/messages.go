@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"postern/internal/fault"
@@ -75,9 +76,16 @@ func (s *Store) Messages(ctx context.Context, f relay.Filter) ([]relay.Message, 
 			query += fmt.Sprintf(` AND %s = $%d`, c.column, len(args))
 		}
 	}
+	if f.Text != "" {
+		args = append(args, "%"+likeEscaper.Replace(strings.ToLower(f.Text))+"%")
+		query += fmt.Sprintf(` AND lower(id || ' ' || subject || ' ' || message_id || ' ' || sender || ' ' || recipients) LIKE $%d ESCAPE '!'`, len(args))
+	}
 	args = append(args, limitOr100(f.Limit))
 	return list(ctx, s.db, "list messages", scanMessage, query+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
 }
+
+// likeEscaper takes the meaning from LIKE's signs.
+var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 // Counts is part of [relay.Store]. A state without messages may be absent.
 func (s *Store) Counts(ctx context.Context) (map[relay.State]int, error) {
@@ -184,6 +192,32 @@ func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) er
 		_, err = exec(ctx, tx, `UPDATE messages SET state = 'queued', recipients = $2, not_before = $3, done = 0, bounce = '' WHERE id = $1`,
 			id, document{m.Recipients}, millis(now))
 		return err
+	})
+}
+
+// HoldMessage is part of [relay.Store].
+func (s *Store) HoldMessage(ctx context.Context, id string) error {
+	return s.moveMessage(ctx, "hold message", id, `UPDATE messages SET state = 'held' WHERE id = $1 AND state = 'queued'`, "queued")
+}
+
+// ReleaseMessage is part of [relay.Store].
+func (s *Store) ReleaseMessage(ctx context.Context, id string, now time.Time) error {
+	return s.moveMessage(ctx, "release message", id,
+		`UPDATE messages SET state = 'queued', not_before = $2 WHERE id = $1 AND state = 'held'`, "held", millis(now))
+}
+
+// moveMessage changes a message that is in the one state from which that can be done.
+func (s *Store) moveMessage(ctx context.Context, op, id, query, from string, more ...any) error {
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		n, err := exec(ctx, tx, query, append([]any{id}, more...)...)
+		if err != nil || n > 0 {
+			return err
+		}
+		m, err := one(ctx, tx, subject{"message", id}, scanMessage, `SELECT `+messageColumns+` FROM messages WHERE id = $1`, id)
+		if err != nil {
+			return err
+		}
+		return fault.New(fault.Conflict, op, "message %s is %s, not %s", id, m.State, from)
 	})
 }
 

@@ -1,0 +1,102 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"postern/internal/fault"
+)
+
+// Action is what somebody does to messages by hand.
+type Action string
+
+// The actions.
+const (
+	Retry   Action = "retry"   // due at once; refused recipients wait again
+	Hold    Action = "hold"    // kept back until it is released
+	Release Action = "release" // no longer kept back, and due at once
+	Delete  Action = "delete"  // gone for good, body and all
+)
+
+// Deed is an action as the audit log keeps it.
+type Deed struct {
+	Who     string // cli:root, web:admin, api:NAME
+	What    Action
+	Subject string // a message's id
+	Detail  string
+}
+
+// Operator does what people ask of the queue, and writes it down. Page, command line
+// and API share it, so that they cannot drift apart.
+type Operator struct {
+	Relay *Relay
+	Audit func(ctx context.Context, d Deed) error
+}
+
+// Do acts on one message. It is fault.Conflict while the message is being delivered,
+// and where the action has no meaning for its state.
+func (o Operator) Do(ctx context.Context, who string, act Action, id string) error {
+	store, now := o.Relay.cfg.Store, o.Relay.cfg.Now()
+	before, err := store.Message(ctx, id)
+	if err != nil {
+		return err
+	}
+	switch act {
+	case Retry:
+		err = store.RequeueMessage(ctx, id, now)
+	case Hold:
+		err = store.HoldMessage(ctx, id)
+	case Release:
+		err = store.ReleaseMessage(ctx, id, now)
+	case Delete:
+		err = store.DeleteMessage(ctx, id)
+	default:
+		err = fault.New(fault.Invalid, "change the queue", "%q is not an action; allowed: %s, %s, %s, %s", act, Retry, Hold, Release, Delete)
+	}
+	if err != nil {
+		return err
+	}
+	o.Relay.event(ctx, string(act), before)
+	o.Relay.Wake()
+	return o.Audit(ctx, Deed{Who: who, What: act, Subject: id,
+		Detail: fmt.Sprintf("%s from %s to %d recipients, was %s", before.MessageID, before.From, len(before.Recipients), before.State)})
+}
+
+// Done is what a bulk action came to.
+type Done struct {
+	Changed int
+	Skipped int   // messages that were being delivered, or in no state for it
+	First   error // why the first of them was skipped
+}
+
+// DoAll acts on every message the filter finds, a page at a time. tell hears of each;
+// it may be nil.
+func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, tell func(Done)) (Done, error) {
+	var done Done
+	f.Limit = 500
+	for {
+		page, err := o.Relay.cfg.Store.Messages(ctx, f)
+		if err != nil || len(page) == 0 {
+			return done, err
+		}
+		for _, m := range page {
+			f.After = m.ID
+			err := o.Do(ctx, who, act, m.ID)
+			switch {
+			case err == nil:
+				done.Changed++
+			case errors.Is(err, fault.Conflict), errors.Is(err, fault.NotFound):
+				done.Skipped++
+				if done.First == nil {
+					done.First = err
+				}
+			default:
+				return done, err
+			}
+			if tell != nil {
+				tell(done)
+			}
+		}
+	}
+}
