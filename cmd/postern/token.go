@@ -20,7 +20,7 @@ func tokenFor(protocol string) (vault.Purpose, bool) {
 	return p, ok
 }
 
-const tokenProtocols = "smtp, imap, pop3, graph, hve"
+const protocols = "smtp, imap, pop3, graph, hve"
 
 func newToken(c *cli) *cobra.Command {
 	var protocol string
@@ -40,7 +40,7 @@ costs nothing while it lives. Each one given is a line in the log.`,
 		RunE: func(cmd *cobra.Command, name []string) error {
 			p, ok := tokenFor(protocol)
 			if !ok {
-				return fault.New(fault.Invalid, "token", "--for %q is not known; allowed: %s", protocol, tokenProtocols).
+				return fault.New(fault.Invalid, "token", "--for %q is not known; allowed: %s", protocol, protocols).
 					WithHint("postern token %s --for smtp", name[0])
 			}
 			return c.with(cmd.Context(), func(a *app.App) error {
@@ -52,7 +52,7 @@ costs nothing while it lives. Each one given is a line in the log.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&protocol, "for", "", "what it is for: "+tokenProtocols)
+	cmd.Flags().StringVar(&protocol, "for", "", "what it is for: "+protocols)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with user, scopes and expiry")
 	cmd.Flags().BoolVar(&fresh, "fresh", false, "a new one, because a server refused the last")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]cobra.Completion{"smtp", "imap", "pop3", "graph", "hve"}, cobra.ShellCompDirectiveNoFileComp)) // fails for no flag of ours
