@@ -142,8 +142,8 @@ func checkMethod(a Account, app App) error {
 	const op = "put account"
 	switch {
 	case a.Method == AppPassword && personal(a.Mailbox):
-		return fault.New(fault.Invalid, op, "app passwords no longer work with SMTP, IMAP or POP for personal accounts").
-			WithHint("sign in with Microsoft instead: give the account the method %s", Delegated)
+		return fault.New(fault.Invalid, op, "app passwords no longer work with SMTP, IMAP or POP for personal accounts; sign in with Microsoft instead").
+			WithHint("give the account the method %s", Delegated)
 	case a.Method == AppPassword && (a.May(Graph) || a.May(HVE)):
 		return fault.New(fault.Invalid, op, "an app password is for %s, %s and %s only", Send, IMAP, POP3).
 			WithHint("leave %s and %s away, or choose another method", Graph, HVE)

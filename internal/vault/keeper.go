@@ -58,7 +58,7 @@ func (v *Vault) pass(ctx context.Context) time.Duration {
 		wg.Go(func() {
 			defer func() { <-free }()
 			next, err := v.tend(ctx, acct)
-			if err != nil && ctx.Err() == nil {
+			if err != nil && !errors.Is(err, errQuiet) && ctx.Err() == nil {
 				v.log.WarnContext(ctx, "token not refreshed", "account", acct.Name, "kind", fault.KindOf(err).String(), "error", err)
 			}
 			mu.Lock()
@@ -82,11 +82,7 @@ func (v *Vault) tend(ctx context.Context, acct Account) (next time.Time, err err
 		return next, err
 	}
 	if acct.paused() && acct.By == Provider {
-		if v.refused(need{account: acct}, g) == nil { // a probe, or somebody has mended it
-			_, err = v.ahead(ctx, acct, acct.Purposes[0], Fresh)
-			return next, err
-		}
-		return next, nil
+		return next, v.probe(ctx, acct, g)
 	}
 	app, err := v.store.App(ctx, acct.App)
 	if err != nil {
@@ -119,6 +115,18 @@ func (v *Vault) tend(ctx context.Context, acct Account) (next time.Time, err err
 		}
 	}
 	return next, errors.Join(errs...)
+}
+
+// probe tries a paused account when its time has come, or when somebody signed in
+// just while it was paused: then there may be a token already, and that is enough.
+func (v *Vault) probe(ctx context.Context, acct Account, g Grant) error {
+	if v.refused(need{account: acct}, g) != nil {
+		return nil //nolint:nilerr // told when it began
+	}
+	if _, err := v.ahead(ctx, acct, acct.Purposes[0], Fresh); err != nil {
+		return err
+	}
+	return v.enter(ctx, acct, Provider, Active, "", time.Time{})
 }
 
 // idle says whether the grant has lain unused for so long that it is time to use it.

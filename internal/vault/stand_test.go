@@ -2,19 +2,24 @@ package vault_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"postern/internal/catalogue"
 	"postern/internal/entra"
 	"postern/internal/fault"
 	"postern/internal/mail"
@@ -38,17 +43,22 @@ type stand struct {
 	login   *httptest.Server
 	back    *httptest.Server // what stands at the redirect URI
 	store   *memory
+	db      vault.Store // the store, unless a test brings a real one
+	key     string      // the master key's file
 	sealer  *vault.Sealer
 	vault   *vault.Vault
 	app     world.App
 	cloud   entra.Cloud
-	asked   atomic.Int64 // token requests of refresh or client credentials kind
+	asked   atomic.Int64 // token requests that no browser began
 	refresh http.HandlerFunc
+	words   *catalogue.Catalogue
 
 	mu       sync.Mutex
 	now      time.Time
 	callback url.Values
 	log      bytes.Buffer
+	grants   []string // grant types of those token requests
+	alerts   []vault.Alert
 }
 
 func (s *stand) clock() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.now }
@@ -59,7 +69,16 @@ func (s *stand) Write(p []byte) (int, error) { s.mu.Lock(); defer s.mu.Unlock();
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{T: t, world: world.New(), store: newMemory(), now: time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)}
+	m := newMemory()
+	s := newStandOn(t, m)
+	s.store = m
+	return s
+}
+
+// newStandOn is newStand over another store.
+func newStandOn(t *testing.T, db vault.Store) *stand {
+	t.Helper()
+	s := &stand{T: t, world: world.New(), db: db, key: filepath.Join(t.TempDir(), "master.key"), now: time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC)}
 	s.world.Now = s.clock
 	var entraServer http.Handler
 	s.login = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(entraServer, w, r) }))
@@ -80,9 +99,9 @@ func newStand(t *testing.T) *stand {
 		Name: "Postern", HomeTenant: tenant.ID, Secret: "xyz8Q~a/b+c=d&e", RedirectURIs: []string{s.back.URL + "/register_microsoft_graph_api/"},
 		Permissions: []string{"SMTP.Send", "IMAP.AccessAsUser.All", "Mail.Send", "SMTP.SendAsApp"},
 	})
-	key, _, err := vault.LoadOrCreateKey(filepath.Join(t.TempDir(), "master.key"))
+	key, _, err := vault.LoadOrCreateKey(s.key)
 	s.must(err)
-	s.sealer, err = vault.OpenSealer(t.Context(), s.store, key)
+	s.sealer, err = vault.OpenSealer(t.Context(), s.db, key)
 	s.must(err)
 	s.cloud, err = entra.CloudByName("global")
 	s.must(err)
@@ -101,9 +120,10 @@ func (s *stand) serve(next http.Handler, w http.ResponseWriter, r *http.Request)
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		form, _ := url.ParseQuery(string(body))
-		if g := form.Get("grant_type"); g == "refresh_token" || g == "client_credentials" {
+		if g := form.Get("grant_type"); g == "refresh_token" || g == "client_credentials" || g == "password" {
 			s.asked.Add(1)
 			s.mu.Lock()
+			s.grants = append(s.grants, g)
 			h := s.refresh
 			s.mu.Unlock()
 			if h != nil {
@@ -120,9 +140,68 @@ func (s *stand) answer(h http.HandlerFunc) { s.mu.Lock(); defer s.mu.Unlock(); s
 
 func (s *stand) node(holder string) *vault.Vault {
 	return vault.Open(vault.Config{
-		Store: s.store, Sealer: s.sealer, Entra: entra.New(s.clock, outbound.Network{}), PublicURL: s.back.URL, Holder: holder,
+		Store: s.db, Sealer: s.sealer, Entra: entra.New(s.clock, outbound.Network{}), PublicURL: s.back.URL, Holder: holder,
 		Now: s.clock, Log: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Catalogue: s.words, Alert: func(_ context.Context, a vault.Alert) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.alerts = append(s.alerts, a)
+		},
 	})
+}
+
+// explained gives the vaults opened from now on the catalogue, as Postern does.
+func (s *stand) explained() *stand {
+	s.Helper()
+	var err error
+	s.words, err = catalogue.Load()
+	s.must(err)
+	s.vault = s.node("node-a")
+	return s
+}
+
+// refuse lets the token endpoint answer 400 with an OAuth error and a number of
+// Entra's; 0 for none.
+func (s *stand) refuse(value string, number int) {
+	s.answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		body := map[string]any{"error": value}
+		if number > 0 {
+			body["error_codes"], body["error_description"] = []int{number}, fmt.Sprintf("AADSTS%d: the peer's own words", number)
+		}
+		_ = json.NewEncoder(w).Encode(body)
+	})
+}
+
+// wantAlerts compares the kinds of the alerts raised so far.
+func (s *stand) wantAlerts(kinds ...string) {
+	s.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var got []string
+	for _, a := range s.alerts {
+		got = append(got, a.Kind)
+	}
+	if !slices.Equal(got, kinds) {
+		s.Fatalf("alerts %q, want %q", got, kinds)
+	}
+}
+
+// credential asks for what signs scan in.
+func (s *stand) credential(p vault.Purpose, w vault.Want) (vault.Credential, error) {
+	return s.vault.Credential(s.Context(), "scan", p, w)
+}
+
+// put declares scan anew; a password of "" is none.
+func (s *stand) put(m vault.Method, clear string, purposes ...vault.Purpose) error {
+	a := s.scan()
+	a.Method, a.Purposes = m, purposes
+	if clear == "" {
+		return s.vault.PutAccount(s.Context(), a, nil)
+	}
+	password := secret.New(clear)
+	return s.vault.PutAccount(s.Context(), a, &password)
 }
 
 func (s *stand) scan() vault.Account {

@@ -262,7 +262,7 @@ func (v *Vault) renew(ctx context.Context, l *lane, n need) (Grant, error) {
 }
 
 // wait says what to answer while the provider is left alone: the token that still
-// lives, or the reason for those who must be patient. Whoever waited here while
+// lives, or why there is none, where the provider asked for patience. Whoever waited here while
 // somebody else's attempt failed has that failure too.
 func (l *lane) wait(n need, g Grant, now time.Time) (held bool, err error) {
 	together := l.tries.Load() != n.tries
@@ -271,7 +271,9 @@ func (l *lane) wait(n need, g Grant, now time.Time) (held bool, err error) {
 		return false, nil
 	case n.lives(g, now):
 		return true, nil
-	case together || l.asked || n.patient:
+	case n.patient:
+		return false, errQuiet
+	case together || l.asked:
 		return false, l.why
 	}
 	return false, nil
@@ -310,6 +312,9 @@ func (l *lane) failed(err error, now time.Time) {
 
 // errOthersTurn says that somebody else is at it, or has just been.
 var errOthersTurn = errors.New("another holder has the claim")
+
+// errQuiet says that the provider is left alone for now; why was told when that began.
+var errQuiet = errors.New("the provider is left alone for a while")
 
 // pause waits a moment before looking again, never in step with other processes.
 func pause(ctx context.Context) error {
