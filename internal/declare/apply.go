@@ -7,13 +7,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"strings"
 	"time"
 
 	"postern/internal/door"
 	"postern/internal/fault"
 	"postern/internal/fetch"
-	"postern/internal/mail"
 	"postern/internal/secret"
 	"postern/internal/vault"
 )
@@ -125,51 +123,6 @@ func (a Applier) plan(doc Document) ([]step, error) {
 		}
 	}
 	return steps, nil
-}
-
-func (a Applier) device(d Device) (step, error) {
-	want := door.Device{Name: d.Name, Account: d.Account, Disabled: d.Disabled}
-	for _, s := range d.Senders {
-		addr, err := mail.ParseAddress(strings.TrimSpace(s))
-		if err != nil {
-			return nil, fmt.Errorf("senders: %w", err)
-		}
-		want.Senders = append(want.Senders, addr)
-	}
-	var clear *secret.Text
-	if d.Password != nil {
-		s, err := d.Password.Read(a.Getenv)
-		if err != nil {
-			return nil, fmt.Errorf("password: %w", err)
-		}
-		if len(s.Reveal()) < 8 {
-			return nil, errors.New("password: at least 8 characters are needed")
-		}
-		clear = &s
-	}
-	return func(ctx context.Context) (Change, error) {
-		c := Change{Kind: "device", Name: d.Name}
-		have, err := a.Devices.Device(ctx, d.Name)
-		want := want
-		want.PasswordHash, want.Created = have.PasswordHash, have.Created
-		fits := have.PasswordHash != "" && (clear == nil || a.Passwords.Verify(have.PasswordHash, *clear))
-		same := func() bool { return fits && reflect.DeepEqual(want, have) }
-		return c.put(err, same, func() error {
-			if !fits {
-				fresh := clear
-				if fresh == nil {
-					p := a.Passwords.New()
-					fresh, c.Password = &p, p
-				}
-				hash, err := a.Passwords.Hash(*fresh)
-				if err != nil {
-					return err
-				}
-				want.PasswordHash = hash
-			}
-			return a.Devices.PutDevice(ctx, want)
-		})
-	}, nil
 }
 
 func (a Applier) task(d Task) (step, error) {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,13 +73,50 @@ type Account struct {
 	GiveTokens bool       `yaml:"give_tokens,omitempty"` // `postern token` may print its access tokens
 }
 
-// Device is a program's local login.
+// Device is a program's local login, and what it may do.
 type Device struct {
-	Name     string     `yaml:"name"`
-	Account  string     `yaml:"account"`
-	Password *SecretRef `yaml:"password,omitempty"` // absent: keep, or make one and show it once
-	Senders  []string   `yaml:"senders,omitempty"`
-	Disabled bool       `yaml:"disabled,omitempty"`
+	Name      string     `yaml:"name"`
+	Account   string     `yaml:"account"`
+	Password  *SecretRef `yaml:"password,omitempty"`   // absent: keep, or make one and show it once
+	Senders   []string   `yaml:"senders,omitempty"`    // may be used as sender beside the account's mailbox
+	From      string     `yaml:"from,omitempty"`       // another sender: refuse (default), rewrite
+	Networks  []string   `yaml:"networks,omitempty"`   // where it may come from; absent: anywhere
+	NoLogin   bool       `yaml:"no_login,omitempty"`   // needs no login from its networks, at listed_listen
+	MaxSize   Size       `yaml:"max_size,omitempty"`   // 10MB; absent: max_message
+	PerMinute int        `yaml:"per_minute,omitempty"` // messages; absent: no cap
+	Disabled  bool       `yaml:"disabled,omitempty"`
+}
+
+// Size is a number of octets, written 500KB, 10MB or 1GB.
+type Size int64
+
+// UnmarshalYAML reads a number and its unit.
+func (s *Size) UnmarshalYAML(n *yaml.Node) error {
+	text, shift := strings.ToUpper(strings.TrimSpace(n.Value)), 0
+	for unit, by := range map[string]int{"KB": 10, "MB": 20, "GB": 30} {
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			text, shift = strings.TrimSpace(number), by
+		}
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || v <= 0 || v > 1<<(40-shift) {
+		return fmt.Errorf("line %d: %q is not a size; allowed: 500KB, 10MB, 1GB", n.Line, n.Value)
+	}
+	*s = Size(v << shift)
+	return nil
+}
+
+// MarshalYAML writes it with the largest unit that fits.
+func (s Size) MarshalYAML() (any, error) {
+	for _, u := range []struct {
+		by   int
+		name string
+	}{{30, "GB"}, {20, "MB"}, {10, "KB"}} {
+		if n := int64(s) >> u.by; n > 0 && n<<u.by == int64(s) {
+			return fmt.Sprintf("%d%s", n, u.name), nil
+		}
+	}
+	return int64(s), nil
 }
 
 // Task is a fetch task.

@@ -46,11 +46,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range devices {
-		d := Device{Name: v.Name, Account: v.Account, Disabled: v.Disabled}
-		for _, s := range v.Senders {
-			d.Senders = append(d.Senders, s.String())
-		}
-		doc.Devices = append(doc.Devices, d)
+		doc.Devices = append(doc.Devices, export(v))
 	}
 	tasks, err := a.Tasks.Tasks(ctx)
 	if err != nil {
