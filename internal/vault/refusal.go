@@ -26,7 +26,7 @@ func (v *Vault) judge(n need, err error, byPassword bool) error {
 	kind, after := e.Kind, e.RetryAfter
 	if !waits(kind) {
 		kind = pausing(kind)
-		if numbered && !(byPassword && row.Class == catalogue.Temporary) {
+		if again := byPassword && row.Class == catalogue.Temporary; numbered && !again {
 			kind = refined(kind, row.Class)
 		}
 		if kind == fault.NeedsSignIn && n.account.Method == Application { // nobody can sign in to it
