@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,16 +13,27 @@ import (
 )
 
 func newCheck(c *cli) *cobra.Command {
-	var asJSON bool
-	var purpose string
+	var asJSON, network bool
+	var purpose, cloud string
 	cmd := &cobra.Command{
-		Use:   "check ACCOUNT",
+		Use:   "check ACCOUNT | check --network [APP]",
 		Short: "Check a connection stage by stage: \"Connection successful\", or the one switch to flip",
-		Long: `Looks up, connects, encrypts, greets, gets a token, signs in and opens the mailbox
-(or names sender and recipient), for each of the account's purposes. Changes no
-mail. Exit code 0: every purpose works; 3: a stage failed.`,
-		Args: args(cobra.ExactArgs(1)),
+		Long: `Looks up, connects, encrypts, greets, compares clocks, gets a token or password,
+signs in and opens the mailbox (or names the sender), for each of the account's
+purposes. Changes no mail and sends none; Graph is tried as far as its token allows.
+
+With --network it tries, without any account, the hosts that firewall and proxy must
+let through: of the app's cloud, of the clouds of all apps, or of --cloud.
+
+Exit code 0: everything that is needed works; 3: something does not.`,
+		Example: "  postern check scan\n  postern check scan --for send --json\n  postern check --network\n  postern check --network --cloud usgov",
+		Args: func(cmd *cobra.Command, given []string) error {
+			return args(checkArgs(network, purpose, cloud))(cmd, given)
+		},
 		RunE: func(cmd *cobra.Command, name []string) error {
+			if network {
+				return checkNetwork(cmd.Context(), c, cloud, name, asJSON)
+			}
 			return c.with(cmd.Context(), func(a *app.App) error {
 				acct, err := a.Vault.Account(cmd.Context(), name[0])
 				if err != nil {
@@ -39,18 +51,33 @@ mail. Exit code 0: every purpose works; 3: a stage failed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&purpose, "for", "", "only this purpose: send, imap or pop3")
+	cmd.Flags().StringVar(&purpose, "for", "", "only this purpose: send, imap, pop3, graph or hve")
+	cmd.Flags().BoolVar(&network, "network", false, "try the hosts that firewall and proxy must let through")
+	cmd.Flags().StringVar(&cloud, "cloud", "", "with --network: global, usgov, dod or china")
 	return cmd
 }
 
+// checkArgs says which arguments go together.
+func checkArgs(network bool, purpose, cloud string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		switch {
+		case !network && cloud != "":
+			return errors.New("--cloud goes with --network")
+		case !network:
+			return cobra.ExactArgs(1)(cmd, given)
+		case purpose != "":
+			return errors.New("--for goes with an account, not with --network")
+		case cloud != "" && len(given) > 0:
+			return errors.New("give an app or --cloud, not both")
+		}
+		return cobra.MaximumNArgs(1)(cmd, given)
+	}
+}
+
 func runChecks(cmd *cobra.Command, c *cli, a *app.App, acct vault.Account, want []vault.Purpose, asJSON bool) error {
-	var reports []check.Report
+	reports := make([]check.Report, 0, len(want))
 	good := true
 	for _, p := range want {
-		if p == vault.Graph {
-			_, _ = fmt.Fprintln(c.stderr, "note: graph has no check yet; skipped")
-			continue
-		}
 		var live func(check.Stage)
 		if !asJSON {
 			_, _ = fmt.Fprintf(c.stdout, "%s: %s for %s\n", acct.Name, p, acct.Mailbox)

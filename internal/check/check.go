@@ -6,17 +6,24 @@
 // It sends no message and changes no mail: a folder is opened read-only, and a
 // transaction that was begun is reset. It decides nothing about an account's
 // state; whoever asked for the check does.
+//
+// [Run] checks one purpose of one account; [Network] needs no account and tries
+// every host of a cloud that a firewall or proxy must let through.
 package check
 
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/catalogue"
 	"postern/internal/entra"
 	"postern/internal/mail"
+	"postern/internal/outbound"
 	"postern/internal/sasl"
 	"postern/internal/secret"
 )
@@ -24,12 +31,17 @@ import (
 // Purpose is what the connection is for.
 type Purpose string
 
-// The purposes. High Volume Email is Send with the cloud's HVE server.
+// The purposes.
 const (
-	Send Purpose = "send"
-	IMAP Purpose = "imap"
-	POP3 Purpose = "pop3"
+	Send  Purpose = "send"
+	IMAP  Purpose = "imap"
+	POP3  Purpose = "pop3"
+	Graph Purpose = "graph"
+	HVE   Purpose = "hve" // sending through High Volume Email
 )
+
+// submits reports whether mail goes out by SMTP.
+func (p Purpose) submits() bool { return p == Send || p == HVE }
 
 // Method is how the account signs in.
 type Method string
@@ -38,6 +50,8 @@ type Method string
 const (
 	Delegated   Method = "delegated"
 	Application Method = "application"
+	Password    Method = "password"     // exchanged for tokens
+	AppPassword Method = "app_password" // taken by the mail server itself
 )
 
 // Target is what to check. Fields that are empty are not compared with anything.
@@ -45,10 +59,14 @@ type Target struct {
 	Account string
 	Purpose Purpose
 	Mailbox mail.Address
-	Server  mail.Server
-	RootCAs *x509.CertPool // nil: the system's
+	Server  mail.Server    // of Graph it follows from Cloud
+	RootCAs *x509.CertPool // of the mail server; nil: the system's
 	Method  Method
 	Shared  bool // the person who signed in need not be the mailbox
+
+	Proof       Proof        // with what the app proves who it is
+	PasswordSet time.Time    // when the app password was entered
+	Retires     []Retirement // what Microsoft has announced about app passwords for this purpose
 
 	Cloud        entra.Cloud
 	Tenant       string
@@ -56,12 +74,36 @@ type Target struct {
 	ClientSecret secret.Text // only looked at, to find a Secret ID pasted as a Value
 }
 
-// Deps are what a check needs from outside; all but Token and Catalogue may be nil.
+// Proof is what an app proves itself with when it asks for a token.
+type Proof struct {
+	What string    // "the client secret", "the certificate 4F2A…"; "" for a public client
+	Ends time.Time // zero: nobody knows
+}
+
+// Retirement is an announced end.
+type Retirement struct {
+	At     time.Time // zero: no date yet
+	Text   string    // one sentence
+	Source string    // who said so, and when
+}
+
+// Credential is what signs in at a server: a token or a password.
+type Credential struct {
+	User     string // "" for the mailbox
+	Token    secret.Text
+	Password secret.Text
+	Expires  time.Time // of Token
+	Scopes   []string
+}
+
+// Deps are what a check needs from outside; all but Credential and Catalogue may be
+// left out, and [Network] needs no Credential.
 type Deps struct {
-	// Token gets an access token for the target's purpose. With fresh it must ask
-	// Entra and not a cache: that the refresh works is part of what is checked.
-	Token      func(ctx context.Context, fresh bool) (secret.Text, error)
+	// Credential gets what signs in for the target's purpose. It must ask Entra and not
+	// a cache: that the refresh works is part of what is checked.
+	Credential func(ctx context.Context) (Credential, error)
 	Catalogue  *catalogue.Catalogue
+	Web        outbound.Network // the way of requests to the sign-in host and Graph
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
 	LookupHost func(ctx context.Context, host string) ([]string, error)
 	Now        func() time.Time
@@ -84,10 +126,13 @@ func (d Deps) withDefaults() Deps {
 // Run checks the target. onStage, when given, hears of every stage as it ends,
 // the skipped ones included. Neither it nor the report ever gets to see a secret.
 func Run(ctx context.Context, t Target, d Deps, onStage func(Stage)) Report {
+	if t.Purpose == Graph {
+		t.Server = webServer(t.Cloud.Graph)
+	}
 	c := &checking{Target: t, Deps: d.withDefaults(), onStage: onStage}
 	defer c.close()
 	c.report = Report{
-		Account: t.Account, Purpose: t.Purpose, Mailbox: t.Mailbox.String(), Server: t.Server, Started: c.Now().UTC(), OK: true,
+		Account: t.Account, Purpose: t.Purpose, Mailbox: t.Mailbox.String(), Server: t.Server, Started: c.Now().UTC(), OK: true, Headline: Successful,
 	}
 	c.hide(t.ClientSecret)
 	for _, s := range c.plan() {
@@ -104,11 +149,14 @@ type checking struct {
 	report  Report
 	secrets []secret.Text
 
+	issuers   []string // who may have issued the server's certificate; nil: anybody trusted
+	web       web      // the HTTPS request, where one is made
 	dialled   net.Conn // connected, not yet used
 	session   session
-	handshake error // STARTTLS failed at its TLS part
-	token     secret.Text
-	suspicion string // what the token content gave reason to doubt
+	offers    []string // what the session's server said it can do
+	handshake error    // STARTTLS failed at its TLS part
+	login     Credential
+	doubts    []string // what earlier stages gave reason to see to first
 
 	transcript []string
 }
@@ -124,29 +172,42 @@ const (
 	StageSettings = "settings"
 	StageDNS      = "dns"
 	StageTCP      = "tcp"
+	StageProxy    = "proxy"
 	StageTLS      = "tls"
+	StageHTTPS    = "https"
 	StageGreeting = "greeting"
+	StageClock    = "clock"
 	StageToken    = "token"
 	StageContent  = "token content"
+	StagePassword = "password"
 	StageSignIn   = "sign-in"
-	StageMailbox  = "mailbox" // IMAP and POP3: open it
+	StageMailbox  = "mailbox" // IMAP, POP3 and Graph: open it
 	StageSender   = "sender"  // SMTP: name it as the sender
 )
 
-// plan is the order of the stages. With STARTTLS the greeting comes before TLS.
+// plan is the order of the stages.
 func (c *checking) plan() []step {
+	settings, token := step{StageSettings, c.settings}, []step{{StageClock, c.compareClocks}, {StageToken, c.obtain}, {StageContent, c.content}}
+	switch {
+	case c.Purpose == Graph:
+		return slices.Concat([]step{settings}, c.reachWeb(c.Cloud.Graph+graphMetadata), token, []step{{StageMailbox, c.lookUp}})
+	case c.Method == AppPassword:
+		token = []step{{StagePassword, c.recall}, {StageContent, c.noContent}}
+	}
+	last := StageMailbox
+	if c.Purpose.submits() {
+		last = StageSender
+	}
+	return slices.Concat([]step{settings}, c.reachMail(), token, []step{{StageSignIn, c.signIn}, {last, c.probe}})
+}
+
+// reachMail leads up to a mail server's greeting. With STARTTLS that comes before TLS.
+func (c *checking) reachMail() []step {
 	first, second := step{StageTLS, c.encrypt}, step{StageGreeting, c.greet}
 	if c.Server.TLS == mail.STARTTLS {
 		first, second = second, step{StageTLS, c.encrypted}
 	}
-	last := StageMailbox
-	if c.Purpose == Send {
-		last = StageSender
-	}
-	return []step{
-		{StageSettings, c.settings}, {StageDNS, c.resolve}, {StageTCP, c.connect}, first, second,
-		{StageToken, c.obtain}, {StageContent, c.content}, {StageSignIn, c.signIn}, {last, c.probe},
-	}
+	return []step{{StageDNS, c.resolve}, {StageTCP, c.connect}, first, second}
 }
 
 func (c *checking) perform(ctx context.Context, s step) {
@@ -172,9 +233,6 @@ func (c *checking) perform(ctx context.Context, s step) {
 const Successful = "Connection successful"
 
 func (c *checking) finish() Report {
-	if c.report.OK {
-		c.report.Headline = Successful
-	}
 	for _, line := range c.transcript {
 		c.report.Transcript = append(c.report.Transcript, clean(line, c.secrets))
 	}
@@ -182,15 +240,30 @@ func (c *checking) finish() Report {
 }
 
 // hide keeps a secret out of everything the check says from now on, also where a
-// server repeats the XOAUTH2 response it stood in.
+// server repeats the SASL response it stood in.
 func (c *checking) hide(s secret.Text) {
 	if s.Empty() {
 		return
 	}
 	c.secrets = append(c.secrets, s)
-	if _, response, err := sasl.NewXOAUTH2Client(c.Mailbox.String(), s).Start(); err == nil {
-		c.secrets = append(c.secrets, secret.New(string(response)))
+	for _, m := range []mechanism{sasl.NewXOAUTH2Client(c.Mailbox.String(), s), &plain{c.Mailbox.String(), s}} {
+		if _, response, err := m.Start(); err == nil {
+			c.secrets = append(c.secrets, secret.New(string(response)))
+		}
 	}
+}
+
+// doubt remembers what a stage warned of: a server that refuses gives no reason, and
+// this may be it.
+func (c *checking) doubt(name string, st Stage) {
+	if st.Status == Warn {
+		c.doubts = append(c.doubts, fmt.Sprintf("First see to the %s: %s", name, st.Summary))
+	}
+}
+
+// afterDoubts puts what was doubted before what to do.
+func (c *checking) afterDoubts(next string) string {
+	return strings.TrimSpace(strings.Join(append(slices.Clone(c.doubts), next), " "))
 }
 
 func (c *checking) close() {

@@ -96,7 +96,7 @@ func failedStage(t *testing.T, r check.Report) check.Stage {
 
 func failsWith(err error) func(*fixture) {
 	return func(f *fixture) {
-		f.deps.Token = func(context.Context, bool) (secret.Text, error) { return secret.Text{}, err }
+		f.deps.Credential = func(context.Context) (check.Credential, error) { return check.Credential{}, err }
 	}
 }
 
@@ -298,20 +298,6 @@ func TestAnOpaqueTokenIsFine(t *testing.T) {
 	}
 }
 
-func TestTheTokenIsAskedForAfresh(t *testing.T) {
-	t.Parallel()
-	f := arrange(t, check.Send, smtpServer())
-	f.deps.Token = func(_ context.Context, fresh bool) (secret.Text, error) {
-		if !fresh {
-			return secret.Text{}, errors.New("a cached token proves nothing")
-		}
-		return f.token, nil
-	}
-	if r := f.run(t); !r.OK {
-		t.Error(r.Headline)
-	}
-}
-
 // A server, a library or an error may repeat what it was given.
 func TestNoSecretIsEverSaid(t *testing.T) {
 	t.Parallel()
@@ -321,8 +307,8 @@ func TestNoSecretIsEverSaid(t *testing.T) {
 	response := base64.StdEncoding.EncodeToString([]byte("user=scan@contoso.com\x01auth=Bearer " + token + "\x01\x01"))
 	echo := arrange(t, check.Send, smtpServer().with("AUTH XOAUTH2", "535 5.7.3 Bad \x1b[31m"+response+" or "+token))
 	echo.target.ClientSecret = f.target.ClientSecret
-	f.deps.Token = func(context.Context, bool) (secret.Text, error) {
-		return f.token, errors.New("POST client_secret=" + clientSecret + "&token=" + token)
+	f.deps.Credential = func(context.Context) (check.Credential, error) {
+		return check.Credential{Token: f.token}, errors.New("POST client_secret=" + clientSecret + "&token=" + token)
 	}
 	for _, r := range []check.Report{echo.run(t), f.run(t)} {
 		asJSON, err := json.Marshal(r)

@@ -74,12 +74,12 @@ func decode(token string) (claims, bool) {
 	return c, true
 }
 
-// content compares what the token says with the settings. It warns only: the
-// server has the last word.
+// content compares what the token says with the settings. It warns where a server has
+// the last word; no server is asked for Graph's, and High Volume Email's rule is known.
 func (c *checking) content(context.Context) Stage {
-	cl, ok := decode(c.token.Reveal())
+	cl, ok := decode(c.login.Token.Reveal())
 	if !ok {
-		return Stage{Status: OK, Summary: "The token is opaque; only the server can read it."}
+		return conclude(c.lastsEnough(), "The token is opaque; only the server can read it.")
 	}
 	var found []finding
 	for _, look := range []func(claims) []finding{c.audienceFits, c.permissionFits, c.ownerFits, c.timeFits} {
@@ -97,17 +97,22 @@ func (c *checking) content(context.Context) Stage {
 			st.Details = append(st.Details, d)
 		}
 	}
-	if st.Status == Warn {
-		c.suspicion = st.Summary
-	}
+	c.doubt(StageContent, st)
 	return st
 }
 
-// exchange is the id of Office 365 Exchange Online, which may stand for its address.
-const exchange = "00000002-0000-0ff1-ce00-000000000000"
+// Ids of Office 365 Exchange Online and of Graph, which may stand for their addresses.
+const (
+	exchange = "00000002-0000-0ff1-ce00-000000000000"
+	graph    = "00000003-0000-0000-c000-000000000000"
+)
 
 func (c *checking) audienceFits(cl claims) []finding {
-	good := []string{exchange, "https://outlook.office.com", "https://outlook.office365.com", c.Cloud.Outlook, c.Cloud.AppOnly}
+	good, who, next := []string{exchange, "https://outlook.office.com", "https://outlook.office365.com", c.Cloud.Outlook, c.Cloud.AppOnly},
+		"the mail servers refuse", "Ask for scopes of Office 365 Exchange Online, not of Graph, and check the chosen cloud."
+	if c.Purpose == Graph {
+		good, who, next = []string{graph, c.Cloud.Graph}, "Graph refuses", "Ask for scopes of Microsoft Graph, and check the chosen cloud."
+	}
 	for _, a := range cl.Audience {
 		if slices.ContainsFunc(good, func(g string) bool {
 			return g != "" && strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(g, "/"))
@@ -118,43 +123,65 @@ func (c *checking) audienceFits(cl claims) []finding {
 	if len(cl.Audience) == 0 {
 		return nil
 	}
-	return []finding{{false, fmt.Sprintf("The token is for %s, which the mail servers refuse.", strings.Join(cl.Audience, ", ")),
-		"Ask for scopes of Office 365 Exchange Online, not of Graph, and check the chosen cloud."}}
+	return []finding{{c.Purpose == Graph, fmt.Sprintf("The token is for %s, which %s.", strings.Join(cl.Audience, ", "), who), next}}
 }
 
 func (c *checking) permissionFits(cl claims) []finding {
+	final := c.Purpose == Graph
 	if cl.application() {
-		role := c.neededRole()
-		if c.Method == Delegated {
-			return []finding{{false, "The token is the app's own, though the account is to sign in as a person.", "Sign the mailbox in."}}
+		if c.Method != Application {
+			return []finding{{final, "The token is the app's own, though the account is to sign in as a person.", "Sign the mailbox in."}}
 		}
-		if len(cl.Roles) == 0 || slices.Contains(cl.Roles, role) {
+		role, api := c.neededRole()
+		if (len(cl.Roles) == 0 && !final) || slices.Contains(cl.Roles, role) {
 			return nil
 		}
-		return []finding{{false, fmt.Sprintf("The token lacks the application permission %s.", role),
-			fmt.Sprintf("Add %s of Office 365 Exchange Online to the app registration and grant admin consent.", role)}}
+		return []finding{{final, fmt.Sprintf("The token lacks the application permission %s.", role),
+			fmt.Sprintf("Add %s of %s to the app registration and grant admin consent.", role, api)}}
 	}
 	if c.Method == Application {
-		return []finding{{false, "The token is a person's, though the account is to use an application permission.", "Check the account's method."}}
+		return []finding{{final, "The token is a person's, though the account is to use an application permission.", "Check the account's method."}}
 	}
-	scope := map[Purpose]string{Send: "SMTP.Send", IMAP: "IMAP.AccessAsUser.All", POP3: "POP.AccessAsUser.All"}[c.Purpose]
-	if cl.Scopes == "" || slices.ContainsFunc(strings.Fields(cl.Scopes), func(s string) bool { return strings.EqualFold(s, scope) }) {
+	scopes := c.neededScopes()
+	if cl.Scopes == "" || slices.ContainsFunc(strings.Fields(cl.Scopes), func(s string) bool {
+		return slices.ContainsFunc(scopes, func(need string) bool { return strings.EqualFold(s, need) })
+	}) {
 		return nil
 	}
-	return []finding{{false, fmt.Sprintf("The token lacks the permission %s.", scope),
-		fmt.Sprintf("Add the delegated permission %s to the app registration and sign the mailbox in again.", scope)}}
+	return []finding{{final, fmt.Sprintf("The token lacks the permission %s.", scopes[0]),
+		fmt.Sprintf("Add the delegated permission %s to the app registration and sign the mailbox in again.", scopes[0])}}
 }
 
-func (c *checking) neededRole() string {
-	switch {
-	case c.Purpose == IMAP:
-		return "IMAP.AccessAsApp"
-	case c.Purpose == POP3:
-		return "POP.AccessAsApp"
-	case c.Cloud.HVE.Set() && strings.EqualFold(c.Server.Host, c.Cloud.HVE.Host) && c.Server.Port == c.Cloud.HVE.Port:
-		return "Mail.Send"
+// neededScopes are the delegated permissions of which one will do. That of High Volume
+// Email is not documented.
+func (c *checking) neededScopes() []string {
+	switch c.Purpose {
+	case IMAP:
+		return []string{"IMAP.AccessAsUser.All"}
+	case POP3:
+		return []string{"POP.AccessAsUser.All"}
+	case Graph:
+		return []string{"Mail.Send", "Mail.Send.Shared"}
+	case HVE:
+		return []string{"SMTP.Send", "Mail.Send"}
 	}
-	return "SMTP.SendAsApp"
+	return []string{"SMTP.Send"}
+}
+
+// neededRole is the application permission, and whose it is.
+func (c *checking) neededRole() (role, api string) {
+	const exchangeOnline = "Office 365 Exchange Online"
+	switch c.Purpose {
+	case IMAP:
+		return "IMAP.AccessAsApp", exchangeOnline
+	case POP3:
+		return "POP.AccessAsApp", exchangeOnline
+	case Graph:
+		return "Mail.Send", "Microsoft Graph"
+	case HVE:
+		return "Mail.Send", exchangeOnline
+	}
+	return "SMTP.SendAsApp", exchangeOnline
 }
 
 func (c *checking) ownerFits(cl claims) []finding {
@@ -174,7 +201,7 @@ func (c *checking) ownerFits(cl claims) []finding {
 
 // Leeway between Entra's clock and ours, and the time a token should still have.
 const (
-	clockLeeway = 5 * time.Minute
+	clockLeeway = clockWrong
 	enoughLeft  = 10 * time.Minute
 )
 
@@ -183,12 +210,21 @@ func (c *checking) timeFits(cl claims) []finding {
 	switch {
 	case cl.Issued != 0 && cl.issued().After(now.Add(clockLeeway)):
 		return []finding{{false, fmt.Sprintf("The token was issued %s in the future.", minutes(cl.issued().Sub(now))), "Set this machine's clock by NTP."}}
-	case cl.Expires == 0:
-		return nil
-	case cl.expires().Before(now):
+	case cl.Expires != 0 && cl.expires().Before(now):
 		return []finding{{false, fmt.Sprintf("The token ended %s ago.", minutes(now.Sub(cl.expires()))), "Set this machine's clock by NTP."}}
-	case cl.expires().Before(now.Add(enoughLeft)):
-		return []finding{{false, fmt.Sprintf("The token lasts only %s more.", minutes(cl.expires().Sub(now))), "Check this machine's clock, and the tenant's policy for token lifetimes."}}
 	}
-	return nil
+	return c.lastsEnough()
+}
+
+// lastsEnough looks at the token's end, which the answer that brought it tells too.
+func (c *checking) lastsEnough() []finding {
+	left := c.login.Expires.Sub(c.Now())
+	if c.login.Expires.IsZero() || left >= enoughLeft {
+		return nil
+	}
+	what := fmt.Sprintf("The token lasts only %s more.", minutes(left))
+	if c.Purpose == HVE {
+		what = fmt.Sprintf("The token lasts only %s more, and High Volume Email refuses one of less than %s.", minutes(left), minutes(enoughLeft))
+	}
+	return []finding{{c.Purpose == HVE, what, "Check this machine's clock, and the tenant's policy for token lifetimes."}}
 }

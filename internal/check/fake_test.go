@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,9 +12,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +28,7 @@ import (
 	"postern/internal/check"
 	"postern/internal/entra"
 	"postern/internal/mail"
+	"postern/internal/outbound"
 	"postern/internal/secret"
 )
 
@@ -29,6 +36,7 @@ import (
 type upstream struct {
 	address string
 	pool    *x509.CertPool
+	pem     string
 }
 
 // dialogue is how the server behaves. answers has the longest matching start of
@@ -38,7 +46,9 @@ type dialogue struct {
 	implicit bool // TLS from the start, or after STARTTLS and STLS
 	answers  map[string]string
 	host     string    // the certificate's name
+	issuer   string    // who signed it; "" for Test Authority
 	expires  time.Time // the certificate's end
+	heard    func(line string)
 }
 
 func serve(t *testing.T, d dialogue) upstream {
@@ -58,7 +68,11 @@ func serve(t *testing.T, d dialogue) upstream {
 			go d.talk(conn, cert)
 		}
 	}()
-	return upstream{address: l.Addr().String(), pool: pool}
+	return upstream{address: l.Addr().String(), pool: pool, pem: pemOf(cert)}
+}
+
+func pemOf(cert tls.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
 }
 
 func certificate(t *testing.T, d dialogue) (tls.Certificate, *x509.CertPool) {
@@ -68,7 +82,7 @@ func certificate(t *testing.T, d dialogue) (tls.Certificate, *x509.CertPool) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test Authority"}, DNSNames: []string{d.host},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: cmp.Or(d.issuer, "Test Authority")}, DNSNames: strings.Split(d.host, " "),
 		NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: d.expires, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -100,6 +114,9 @@ func (d dialogue) talk(conn net.Conn, cert tls.Certificate) {
 		line, err := br.ReadString('\n')
 		if err != nil {
 			return
+		}
+		if d.heard != nil {
+			d.heard(line)
 		}
 		answer := d.answer(strings.TrimRight(line, "\r\n"))
 		if answer == "CLOSE" {
@@ -192,16 +209,60 @@ func jwt(t *testing.T, claims map[string]any) secret.Text {
 	return secret.New(enc([]byte(`{"alg":"none"}`)) + "." + enc(b) + "." + enc([]byte("signature")))
 }
 
+// website stands for the sign-in host and for Graph.
+type website struct {
+	dialogue               // its certificate
+	skew     time.Duration // its clock is ahead of the tests' by this
+	status   int           // of the sign-in host's metadata; 0 for 200
+	graph    http.HandlerFunc
+}
+
+func (w website) serve(t *testing.T) upstream {
+	t.Helper()
+	cert, pool := certificate(t, w.dialogue)
+	s := httptest.NewUnstartedServer(w.handler())
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that trust nobody
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return upstream{address: s.Listener.Addr().String(), pool: pool, pem: pemOf(cert)}
+}
+
+func (w website) handler() http.Handler {
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		out.Header().Set("Date", now().Add(w.skew).Format(http.TimeFormat))
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/v2.0/.well-known/openid-configuration"):
+			out.WriteHeader(cmp.Or(w.status, http.StatusOK))
+			_, _ = fmt.Fprint(out, `{"token_endpoint":"https://login.microsoftonline.com/common/oauth2/v2.0/token"}`)
+		case strings.HasPrefix(r.Host, "graph.") && w.graph != nil:
+			w.graph(out, r)
+		default:
+			_, _ = fmt.Fprint(out, "a page")
+		}
+	})
+}
+
+func microsoft() website {
+	return website{dialogue: dialogue{host: "login.microsoftonline.com graph.microsoft.com", issuer: "Microsoft Test Issuer", expires: future()}}
+}
+
 // fixture is a check that succeeds until something about it is changed.
 type fixture struct {
-	target check.Target
-	deps   check.Deps
-	token  secret.Text
+	target     check.Target
+	deps       check.Deps
+	token      secret.Text
+	credential check.Credential // instead of the token, when there is anything in it
 }
 
 func arrange(t *testing.T, p check.Purpose, d dialogue) *fixture {
 	t.Helper()
-	up := serve(t, d)
+	return arrangeWith(t, p, d, microsoft())
+}
+
+func arrangeWith(t *testing.T, p check.Purpose, d dialogue, site website) *fixture {
+	t.Helper()
+	up, web := serve(t, d), site.serve(t)
 	c, err := catalogue.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -213,15 +274,24 @@ func arrange(t *testing.T, p check.Purpose, d dialogue) *fixture {
 	f := &fixture{token: jwt(t, goodClaims("IMAP.AccessAsUser.All POP.AccessAsUser.All SMTP.Send"))}
 	f.target = check.Target{
 		Account: "scans", Purpose: p, Mailbox: mail.Address{Local: "scan", Domain: "contoso.com"}, Method: check.Delegated,
-		Server:  map[check.Purpose]mail.Server{check.Send: cloud.SMTP, check.IMAP: cloud.IMAP, check.POP3: cloud.POP3}[p],
+		Server:  map[check.Purpose]mail.Server{check.Send: cloud.SMTP, check.HVE: cloud.HVE, check.IMAP: cloud.IMAP, check.POP3: cloud.POP3}[p],
 		RootCAs: up.pool, Cloud: cloud, Tenant: tenant, ClientID: clientID,
 	}
 	f.deps = check.Deps{
-		Token:     func(context.Context, bool) (secret.Text, error) { return f.token, nil },
-		Catalogue: c, Now: now, HelloName: "postern.example",
+		Credential: func(context.Context) (check.Credential, error) {
+			if f.credential.Password.Empty() && f.credential.Expires.IsZero() {
+				return check.Credential{Token: f.token}, nil
+			}
+			return f.credential, nil
+		},
+		Catalogue: c, Now: now, HelloName: "postern.example", Web: outbound.Network{Direct: "*", CA: web.pem},
 		LookupHost: func(context.Context, string) ([]string, error) { return []string{"192.0.2.10", "2001:db8::10"}, nil },
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, up.address)
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			to := up.address
+			if strings.HasSuffix(address, ":443") {
+				to = web.address
+			}
+			conn, err := new(net.Dialer).DialContext(ctx, network, to)
 			if err != nil {
 				return nil, err
 			}

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"postern/internal/mail"
+	"postern/internal/sasl"
 )
 
 // How long a name server and a server may stay silent.
@@ -22,14 +24,15 @@ const (
 func (c *checking) resolve(ctx context.Context) Stage {
 	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
-	addresses, err := c.LookupHost(ctx, c.Server.Host)
+	peer := c.peer()
+	addresses, err := c.LookupHost(ctx, peer.Host)
 	if err != nil {
-		st := c.failure(err, c.Server.Host+" has no address, as far as this machine can find out.")
+		st := c.failure(err, peer.Host+" has no address, as far as this machine can find out.")
 		st.Next = "Check the host name, and the name server of this machine."
 		return st
 	}
 	return Stage{
-		Status: OK, Summary: fmt.Sprintf("%s has %s.", c.Server.Host, count(len(addresses), "address", "addresses")),
+		Status: OK, Summary: fmt.Sprintf("%s has %s.", peer.Host, count(len(addresses), "address", "addresses")),
 		Details: []Detail{{"addresses", strings.Join(addresses, ", ")}},
 	}
 }
@@ -44,15 +47,19 @@ func count(n int, one, many string) string {
 func (c *checking) connect(ctx context.Context) Stage {
 	ctx, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
-	conn, err := c.Dial(ctx, "tcp", c.Server.Address())
+	peer := c.peer()
+	conn, err := c.Dial(ctx, "tcp", peer.Address())
 	if err != nil {
-		st := c.failure(err, fmt.Sprintf("%s does not take a connection.", c.Server.Address()))
-		st.Next = fmt.Sprintf("Let the firewall on this side allow outgoing connections to %s; Microsoft's servers rarely refuse any.", c.Server.Address())
+		st := c.failure(err, fmt.Sprintf("%s does not take a connection.", peer.Address()))
+		st.Next = fmt.Sprintf("Let the firewall on this side allow outgoing connections to %s; Microsoft's servers rarely refuse any.", peer.Address())
+		if c.web.proxy != nil {
+			st.Next = fmt.Sprintf("Check that the proxy %s runs, and that this is its address (proxy, or HTTPS_PROXY).", c.through())
+		}
 		return st
 	}
 	c.dialled = conn
 	return Stage{
-		Status: OK, Summary: c.Server.Address() + " takes connections.",
+		Status: OK, Summary: peer.Address() + " takes connections.",
 		Details: []Detail{{"connected to", conn.RemoteAddr().String()}},
 	}
 }
@@ -106,11 +113,25 @@ func (c *checking) describe(state tls.ConnectionState) Stage {
 			tls.VersionName(state.Version), c.Server.Host, issuer(leaf), leaf.NotAfter.UTC().Format(time.DateOnly)),
 		Details: append([]Detail{{"version", tls.VersionName(state.Version)}, {"cipher", tls.CipherSuiteName(state.CipherSuite)}}, about(leaf)...),
 	}
-	if left := leaf.NotAfter.Sub(c.Now()); left < soon {
+	switch left := leaf.NotAfter.Sub(c.Now()); {
+	case c.strange(leaf):
+		st.Status = Warn
+		st.Summary = fmt.Sprintf("The certificate for %s is by %s, which issues none for Microsoft: a proxy on the way looks into TLS.", c.Server.Host, issuer(leaf))
+		st.Next = fmt.Sprintf("It is trusted, so Postern works; should sign-ins or mail break off, have whoever runs that proxy exempt %s.", c.Server.Host)
+	case left < soon:
 		st.Status = Warn
 		st.Next = fmt.Sprintf("The certificate ends in %s: whoever runs %s must renew it.", left.Round(time.Hour), c.Server.Host)
 	}
 	return st
+}
+
+// strange reports whether a certificate is none of those who issue for the host.
+func (c *checking) strange(leaf *x509.Certificate) bool {
+	if c.issuers == nil {
+		return false
+	}
+	by := strings.ToLower(leaf.Issuer.String())
+	return !slices.ContainsFunc(c.issuers, func(known string) bool { return strings.Contains(by, known) })
 }
 
 func about(leaf *x509.Certificate) []Detail {
@@ -157,6 +178,10 @@ func (c *checking) distrust(bad *tls.CertificateVerificationError, leaf *x509.Ce
 		return fmt.Sprintf("The certificate is valid from %s to %s, and not now.", leaf.NotBefore.UTC().Format(time.DateOnly), leaf.NotAfter.UTC().Format(time.DateOnly)),
 			"Check this machine's clock; if it is right, whoever runs the server must renew its certificate."
 	}
+	if c.strange(leaf) {
+		return fmt.Sprintf("A proxy on the way looks into TLS: it answers for %s with a certificate of its own, by %s, which is not trusted here.", c.Server.Host, issuer(leaf)),
+			fmt.Sprintf("Put the certificate authority of that proxy into a file and name it with ca_file (which web requests use), or have whoever runs the proxy exempt %s.", c.Server.Host)
+	}
 	return fmt.Sprintf("The certificate was issued by %s, which is not trusted here.", issuer(leaf)),
 		"If a proxy on your network inspects TLS, add its certificate authority to the CA bundle; otherwise somebody answers in the server's place."
 }
@@ -185,13 +210,27 @@ func (c *checking) greet(ctx context.Context) Stage {
 	if err != nil {
 		return c.failure(err, c.Server.Host+" does not say what it can do.")
 	}
-	st := Stage{Status: OK, Summary: c.Server.Host + " answers and takes tokens (XOAUTH2).", Details: []Detail{{"offers", strings.Join(offers, ", ")}}}
-	switch {
-	case len(offers) == 0:
-		st.Status, st.Summary = Warn, c.Server.Host+" answers, but does not say whether it takes tokens."
-	case !s.takesTokens(offers):
-		st.Status, st.Summary = Fail, c.Server.Host+" answers, but does not take tokens (XOAUTH2)."
-		st.Next = "Check host and port" + named(c.properServer()) + "; something on the way that inspects mail can also hide it."
+	c.offers = s.mechanisms(offers)
+	st := c.takes()
+	st.Summary = fmt.Sprintf("%s answers%s", c.Server.Host, st.Summary)
+	st.Details = []Detail{{"offers", strings.Join(offers, ", ")}}
+	if len(offers) == 0 {
+		st.Status, st.Summary, st.Next = Warn, c.Server.Host+" answers, but does not say how it lets anybody sign in.", ""
 	}
 	return st
+}
+
+// takes says whether the server lets sign in by what there will be.
+func (c *checking) takes() Stage {
+	what, good := "tokens (XOAUTH2)", slices.Contains(c.offers, sasl.XOAUTH2)
+	if c.Method == AppPassword {
+		what, good = "passwords (PLAIN or LOGIN)", slices.Contains(c.offers, mechanismPlain) || slices.Contains(c.offers, sasl.LOGIN)
+	}
+	if good {
+		return Stage{Status: OK, Summary: " and takes " + what + "."}
+	}
+	return Stage{
+		Status: Fail, Summary: ", but does not take " + what + ".",
+		Next: "Check host and port" + named(c.properServer()) + "; something on the way that inspects mail can also hide it.",
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode"
 
+	"postern/internal/catalogue"
 	"postern/internal/mail"
 	"postern/internal/secret"
 )
@@ -36,6 +37,7 @@ type Stage struct {
 	Next    string        `json:"next,omitempty"`    // what to do about it
 	Command string        `json:"command,omitempty"` // PowerShell that does it
 	Link    string        `json:"link,omitempty"`    // the page where it is done or explained
+	Who     catalogue.Who `json:"who,omitempty"`     // must act, where a server's answer says so
 	Reply   string        `json:"reply,omitempty"`   // the server's own words
 	Details []Detail      `json:"details,omitempty"`
 }
@@ -61,10 +63,25 @@ func (s Stage) Text() string {
 		fmt.Fprintf(&b, " (%d ms)", s.Took.Milliseconds())
 	}
 	b.WriteByte('\n')
-	for _, d := range []Detail{{"next", s.Next}, {"command", s.Command}, {"link", s.Link}, {"server", s.Reply}} {
+	for _, d := range []Detail{{"next", s.Next}, {"who", s.who()}, {"command", s.Command}, {"link", s.Link}, {"server", s.Reply}} {
 		d.write(&b)
 	}
 	return b.String()
+}
+
+// who is whom to ask.
+func (s Stage) who() string {
+	switch s.Who {
+	case catalogue.Operator:
+		return "whoever runs Postern and owns the app registration"
+	case catalogue.User:
+		return "whoever owns the mailbox"
+	case catalogue.TenantAdmin:
+		return "an administrator of Microsoft 365"
+	case catalogue.Microsoft:
+		return "Microsoft"
+	}
+	return ""
 }
 
 func (d Detail) write(b *strings.Builder) {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 
 	"postern/internal/mail"
@@ -20,9 +19,9 @@ import (
 // session is what the last stages need of a mail protocol.
 type session interface {
 	capabilities(ctx context.Context) ([]string, error)
-	takesTokens(capabilities []string) bool
+	mechanisms(capabilities []string) []string // of SASL, upper case
 	tls() (tls.ConnectionState, bool)
-	signIn(ctx context.Context, mailbox string, token secret.Text) error
+	signIn(ctx context.Context, as mechanism) error
 	// probe looks at the mailbox without changing it and says what it saw.
 	probe(ctx context.Context, mailbox mail.Address) (string, error)
 	close()
@@ -76,8 +75,17 @@ func (s smtpSession) capabilities(context.Context) ([]string, error) {
 	return offers, nil
 }
 
-func (smtpSession) takesTokens(offers []string) bool {
-	return slices.Contains(offers, "AUTH="+sasl.XOAUTH2)
+func (smtpSession) mechanisms(offers []string) []string { return afterAuth(offers) }
+
+// afterAuth are the mechanisms among capabilities that are written AUTH=PLAIN.
+func afterAuth(offers []string) []string {
+	var found []string
+	for _, o := range offers {
+		if name, ok := strings.CutPrefix(strings.ToUpper(o), "AUTH="); ok {
+			found = append(found, name)
+		}
+	}
+	return found
 }
 
 func (s smtpSession) tls() (tls.ConnectionState, bool) {
@@ -87,14 +95,15 @@ func (s smtpSession) tls() (tls.ConnectionState, bool) {
 	return tls.ConnectionState{}, false
 }
 
-func (s smtpSession) signIn(ctx context.Context, mailbox string, token secret.Text) error {
-	return s.conn.Auth(ctx, repeatedly(sasl.NewXOAUTH2Client, mailbox, token))
+func (s smtpSession) signIn(ctx context.Context, as mechanism) error {
+	return s.conn.Auth(ctx, repeating(sasl.NewXOAUTH2Client)(as))
 }
 
-// repeatedly makes the same mechanism anew as often as it is asked. Its type
-// belongs to a library this package has no other business with.
-func repeatedly[M any](mechanism func(string, secret.Text) M, mailbox string, token secret.Text) func() M {
-	return func() M { return mechanism(mailbox, token) }
+// repeating makes what gives the same mechanism as often as it is asked; Start begins
+// anew. Its argument only tells the type, of a library this package has no other
+// business with.
+func repeating[M any](_ func(string, secret.Text) M) func(M) func() M {
+	return func(m M) func() M { return func() M { return m } }
 }
 
 // probe names the mailbox as the sender, without a recipient, and takes it back:
@@ -117,14 +126,12 @@ func (s imapSession) capabilities(ctx context.Context) ([]string, error) {
 	return s.client.Capabilities(ctx)
 }
 
-func (imapSession) takesTokens(offers []string) bool {
-	return slices.ContainsFunc(offers, func(o string) bool { return strings.EqualFold(o, "AUTH="+sasl.XOAUTH2) })
-}
+func (imapSession) mechanisms(offers []string) []string { return afterAuth(offers) }
 
 func (s imapSession) tls() (tls.ConnectionState, bool) { return s.client.TLS() }
 
-func (s imapSession) signIn(ctx context.Context, mailbox string, token secret.Text) error {
-	return s.client.Authenticate(ctx, sasl.NewXOAUTH2Client(mailbox, token))
+func (s imapSession) signIn(ctx context.Context, as mechanism) error {
+	return s.client.Authenticate(ctx, as)
 }
 
 func (s imapSession) probe(ctx context.Context, mailbox mail.Address) (string, error) {
@@ -143,17 +150,19 @@ func (s pop3Session) capabilities(ctx context.Context) ([]string, error) {
 	return s.client.Capabilities(ctx)
 }
 
-func (pop3Session) takesTokens(offers []string) bool {
-	return slices.ContainsFunc(offers, func(line string) bool {
-		f := strings.Fields(strings.ToUpper(line))
-		return len(f) > 1 && f[0] == "SASL" && slices.Contains(f[1:], sasl.XOAUTH2)
-	})
+func (pop3Session) mechanisms(offers []string) []string {
+	for _, line := range offers {
+		if f := strings.Fields(strings.ToUpper(line)); len(f) > 1 && f[0] == "SASL" {
+			return f[1:]
+		}
+	}
+	return nil
 }
 
 func (s pop3Session) tls() (tls.ConnectionState, bool) { return s.client.TLS() }
 
-func (s pop3Session) signIn(ctx context.Context, mailbox string, token secret.Text) error {
-	return s.client.Authenticate(ctx, sasl.NewXOAUTH2Client(mailbox, token))
+func (s pop3Session) signIn(ctx context.Context, as mechanism) error {
+	return s.client.Authenticate(ctx, as)
 }
 
 func (s pop3Session) probe(ctx context.Context, mailbox mail.Address) (string, error) {

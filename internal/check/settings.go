@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"postern/internal/entra"
 	"postern/internal/mail"
 )
 
@@ -19,7 +20,7 @@ type finding struct {
 // settings finds what cannot work before anything is connected.
 func (c *checking) settings(context.Context) Stage {
 	var found []finding
-	for _, look := range []func() []finding{c.hostFits, c.portFits, c.identitiesFit, c.secretFits} {
+	for _, look := range []func() []finding{c.hostFits, c.portFits, c.methodFits, c.identitiesFit, c.secretFits} {
 		found = append(found, look()...)
 	}
 	return conclude(found, "Host, port, encryption and identities fit together.")
@@ -49,13 +50,15 @@ func (c *checking) hostFits() []finding {
 	host := strings.ToLower(c.Server.Host)
 	proper := c.properServer()
 	switch {
+	case host == "" && c.Purpose == HVE && c.Cloud.Name != entra.Custom:
+		return []finding{{true, "This cloud has no server for High Volume Email.", "Use the purpose send instead."}}
 	case host == "":
 		return []finding{{true, "No server is given.", "Enter a host" + named(proper) + "."}}
-	case c.Purpose != Send && strings.HasPrefix(host, "smtp"):
+	case !c.Purpose.submits() && strings.HasPrefix(host, "smtp"):
 		return []finding{{true, fmt.Sprintf("%s is a server for sending, not for %s.", c.Server.Host, c.Purpose), "Enter a host for reading mail" + named(proper) + "."}}
-	case c.Purpose == Send && (strings.HasPrefix(host, "imap") || strings.HasPrefix(host, "pop")):
+	case c.Purpose.submits() && (strings.HasPrefix(host, "imap") || strings.HasPrefix(host, "pop")):
 		return []finding{{true, fmt.Sprintf("%s is a server for reading mail, not for sending.", c.Server.Host), "Enter a host for sending" + named(proper) + "."}}
-	case c.Purpose == Send && strings.HasSuffix(host, ".mail.protection.outlook.com"):
+	case c.Purpose.submits() && strings.HasSuffix(host, ".mail.protection.outlook.com"):
 		return []finding{{true, c.Server.Host + " takes mail for the tenant and knows no sign-in.", "Enter a host for sending" + named(proper) + "."}}
 	}
 	return nil
@@ -68,6 +71,10 @@ func (c *checking) properServer() mail.Server {
 		return c.Cloud.IMAP
 	case POP3:
 		return c.Cloud.POP3
+	case HVE:
+		return c.Cloud.HVE
+	case Graph:
+		return webServer(c.Cloud.Graph)
 	}
 	return c.Cloud.SMTP
 }
@@ -106,15 +113,30 @@ func (c *checking) portFits() []finding {
 	case s.Port < 1 || s.Port > 65535:
 		return []finding{{true, fmt.Sprintf("%d is not a port.", s.Port), next}}
 	case s.TLS == mail.Plain:
-		return []finding{{true, "Without TLS no token may be sent.", fmt.Sprintf("Set TLS to %s or %s.", mail.STARTTLS, mail.Implicit)}}
+		return []finding{{true, "Without TLS neither token nor password may be sent.", fmt.Sprintf("Set TLS to %s or %s.", mail.STARTTLS, mail.Implicit)}}
 	case s.TLS != mail.STARTTLS && s.TLS != mail.Implicit:
 		return []finding{{true, fmt.Sprintf("%q is not a TLS mode.", s.TLS), fmt.Sprintf("Set TLS to %s or %s.", mail.STARTTLS, mail.Implicit)}}
-	case known && purpose != c.Purpose:
+	case known && purpose != c.Purpose && !(purpose.submits() && c.Purpose.submits()):
 		return []finding{{true, fmt.Sprintf("Port %d is for %s, not for %s.", s.Port, purpose, c.Purpose), next}}
 	case s.Port == 465 && strings.HasSuffix(strings.ToLower(s.Host), ".office365.com"):
 		return []finding{{true, "Microsoft does not serve port 465.", next}}
 	case known && mode != s.TLS:
 		return []finding{{true, fmt.Sprintf("Port %d goes with %s, not with %s.", s.Port, mode, s.TLS), fmt.Sprintf("Set TLS to %s, or change the port.", mode)}}
+	}
+	return nil
+}
+
+// methodFits tells of ways to sign in that Microsoft has shut.
+func (c *checking) methodFits() []finding {
+	if c.Method != AppPassword {
+		return nil
+	}
+	switch {
+	case c.Purpose == Graph:
+		return []finding{{true, "Graph takes no passwords.", "Give the account another sign-in method."}}
+	case !c.Purpose.submits() && c.Cloud.Name != entra.Custom:
+		return []finding{{false, fmt.Sprintf("Microsoft has taken no passwords for %s since January 2023.", strings.ToUpper(string(c.Purpose))),
+			"Give the account another sign-in method: delegated or application."}}
 	}
 	return nil
 }
@@ -129,6 +151,8 @@ func (c *checking) identitiesFit() []finding {
 	case c.Tenant == "":
 	case shared && c.Method == Application:
 		found = append(found, finding{true, fmt.Sprintf("An application permission belongs to one tenant, and %s is none.", c.Tenant), "Enter the directory (tenant) id."})
+	case shared && c.Method == Password && !strings.EqualFold(c.Tenant, "organizations"):
+		found = append(found, finding{true, fmt.Sprintf("No password is exchanged for tokens at %s.", c.Tenant), "Enter the directory (tenant) id, or organizations."})
 	case !shared && !isGUID(c.Tenant) && !isDomain(c.Tenant):
 		found = append(found, finding{true, fmt.Sprintf("%q is neither a tenant id nor a domain.", c.Tenant), "Copy the directory (tenant) id from the app registration's overview page."})
 	}

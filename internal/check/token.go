@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"time"
 
 	"postern/internal/catalogue"
@@ -14,20 +13,78 @@ import (
 
 // obtain asks Entra for a token, past every cache.
 func (c *checking) obtain(ctx context.Context) Stage {
-	token, err := c.Token(ctx, true)
-	c.hide(token)
+	cred, err := c.sight(ctx)
 	switch {
 	case err != nil:
 		return c.tokenless(err)
-	case token.Empty():
+	case cred.Token.Empty():
 		return Stage{Status: Fail, Summary: "No access token could be obtained.", Next: "Sign the mailbox in."}
 	}
-	c.token = token
-	st := Stage{Status: OK, Summary: "A new access token was obtained."}
-	if cl, ok := decode(token.Reveal()); ok && cl.Expires != 0 {
-		st.Summary = fmt.Sprintf("A new access token was obtained; it lasts %s.", minutes(cl.expires().Sub(c.Now())))
+	if cl, ok := decode(cred.Token.Reveal()); ok && cl.Expires != 0 {
+		c.login.Expires = cl.expires()
+	}
+	st := Stage{Status: OK, Summary: "A new access token was obtained" + c.Proof.by()}
+	if !c.login.Expires.IsZero() {
+		st.Summary += fmt.Sprintf("; it lasts %s", minutes(c.login.Expires.Sub(c.Now())))
+	}
+	st.Summary += "."
+	if left := c.Proof.Ends.Sub(c.Now()); !c.Proof.Ends.IsZero() && left < endsSoon {
+		st.Status, st.Next = Warn, fmt.Sprintf("Replace %s before %s, or no token is given any more.", c.Proof.What, c.Proof.Ends.UTC().Format(time.DateOnly))
 	}
 	return st
+}
+
+// endsSoon is when the end of a credential is worth a word.
+const endsSoon = 30 * 24 * time.Hour
+
+// by says with what a token was obtained: " with the certificate 4F2A…, which ends on 2027-05-01".
+func (p Proof) by() string {
+	switch {
+	case p.What == "":
+		return ""
+	case p.Ends.IsZero():
+		return " with " + p.What
+	}
+	return fmt.Sprintf(" with %s, which ends on %s", p.What, p.Ends.UTC().Format(time.DateOnly))
+}
+
+// sight gets the credential and keeps it out of everything that is said.
+func (c *checking) sight(ctx context.Context) (Credential, error) {
+	cred, err := c.Credential(ctx)
+	c.hide(cred.Token)
+	c.hide(cred.Password)
+	if cred.User == "" {
+		cred.User = c.Mailbox.String()
+	}
+	c.login = cred
+	return cred, err
+}
+
+// recall gets the app password, which no provider has to be asked for.
+func (c *checking) recall(ctx context.Context) Stage {
+	cred, err := c.sight(ctx)
+	switch {
+	case err != nil:
+		return c.failure(err, "There is no app password to sign in with.")
+	case cred.Password.Empty():
+		return Stage{Status: Fail, Summary: "There is no app password to sign in with.", Next: "Enter one."}
+	}
+	st := Stage{Status: OK, Summary: "There is an app password, which the mail server takes itself."}
+	if !c.PasswordSet.IsZero() {
+		st.Details = []Detail{{"entered", c.PasswordSet.UTC().Format(time.DateOnly)}}
+	}
+	for _, r := range c.Retires {
+		st.Status = Warn
+		st.Summary += " " + r.Text
+		st.Next = "Move the account to another sign-in method before then: delegated or application."
+		st.Details = append(st.Details, Detail{"announced", r.Source})
+	}
+	return st
+}
+
+// noContent stands where tokens are looked at.
+func (*checking) noContent(context.Context) Stage {
+	return Stage{Status: Skipped, Summary: "Not looked at: an app password signs in without a token."}
 }
 
 func minutes(d time.Duration) string {
@@ -36,27 +93,24 @@ func minutes(d time.Duration) string {
 
 func (c *checking) tokenless(err error) Stage {
 	st := c.failure(err, "No access token could be obtained.")
-	_, network := errors.AsType[net.Error](err)
-	if host := c.signInHost(); network && st.Reply == "" {
-		st.Summary = fmt.Sprintf("The sign-in host %s could not be reached.", host)
-		st.Next = fmt.Sprintf("Let this machine reach %s on port 443, or set the proxy it must use.", host)
+	if c.Proof.What != "" {
+		st.Details = append(st.Details, Detail{"app proved by", c.Proof.What}) // also when that is what is wrong
 	}
+	if _, network := errors.AsType[net.Error](err); network && st.Reply == "" {
+		host := webServer(c.Cloud.Authority).Host
+		st.Summary = fmt.Sprintf("The sign-in host %s could not be reached.", host)
+		if st.Next == "" {
+			st.Next = fmt.Sprintf("Let this machine reach %s on port 443, or set the proxy it must use.", host)
+		}
+	}
+	st.Next = c.afterDoubts(st.Next)
 	return st
 }
 
-func (c *checking) signInHost() string {
-	if u, err := url.Parse(c.Cloud.Authority); err == nil && u.Host != "" {
-		return u.Host
-	}
-	return "login.microsoftonline.com"
-}
-
 func (c *checking) signIn(ctx context.Context) Stage {
-	if err := c.session.signIn(ctx, c.Mailbox.String(), c.token); err != nil {
+	if err := c.session.signIn(ctx, c.login.mechanism(c.offers)); err != nil {
 		st := c.failure(err, fmt.Sprintf("%s did not let %s sign in.", c.Server.Host, c.Mailbox))
-		if c.suspicion != "" { // the server gives no reason; the token may have
-			st.Next = "First see to the token content: " + c.suspicion + " " + st.Next
-		}
+		st.Next = c.afterDoubts(st.Next)
 		return st
 	}
 	return Stage{Status: OK, Summary: fmt.Sprintf("%s let %s sign in.", c.Server.Host, c.Mailbox)}
@@ -92,7 +146,10 @@ func (c *checking) failure(err error, plain string) Stage {
 		return st
 	}
 	e = e.Fill(map[string]string{"mailbox": c.Mailbox.String(), "domain": c.Mailbox.Domain, "tenant": c.Tenant, "client_id": c.ClientID})
-	st.Summary, st.Next, st.Command, st.Link = e.Meaning, e.Fix, e.Command, e.Link
+	if st.Next != "" && st.Next != e.Fix { // the page or command where it is done
+		e.Fix += " (" + st.Next + ")"
+	}
+	st.Summary, st.Next, st.Command, st.Link, st.Who = e.Meaning, e.Fix, e.Command, e.Link, e.Who
 	return st
 }
 
