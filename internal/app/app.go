@@ -95,8 +95,9 @@ func (a *App) build(ctx context.Context) error {
 		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
 		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
+	may := &limits{}
 	a.Relay = relay.New(relay.Config{
-		Store: a.Store, Accounts: accounts{a}, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
+		Store: a.Store, Accounts: limited{accounts{a}, may}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
 		Sender: &relay.SMTP{Routes: routes{a}, Tokens: tokens{a.Vault}, HelloName: a.hostname()},
 		Log:    a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})

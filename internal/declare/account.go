@@ -36,9 +36,12 @@ func (a Applier) account(d Account) (step, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: %w", err)
 	}
+	if l := d.Limits; l != nil && min(l.Connections, l.PerMinute, l.RecipientsPerDay, l.RecipientsPerMessage) < 0 {
+		return nil, errors.New("limits: cannot be below 0, which is no limit")
+	}
 	want := vault.Account{
 		Name: d.Name, App: strings.TrimSpace(d.App), Mailbox: mailbox, Method: vault.Method(d.SignIn),
-		Shared: d.Shared, GiveTokens: d.GiveTokens,
+		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits,
 	}
 	if want.Method == "" {
 		want.Method = methods()[0]

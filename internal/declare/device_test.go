@@ -76,7 +76,7 @@ func TestDevicePolicyThatCannotBe(t *testing.T) {
 		"per_minute: -1":                            "below 0",
 		"networks: [192.0.2.7/33], no_login: false": "is no network",
 	} {
-		d, err := declare.Parse("test.yaml", strings.NewReader("devices:\n  - {name: p, account: scan, password: {value: \"long enough\"}, " + line + "}\n"))
+		d, err := declare.Parse("test.yaml", strings.NewReader("devices:\n  - {name: p, account: scan, password: {value: \"long enough\"}, "+line+"}\n"))
 		if err == nil {
 			_, err = newMemory().applier(nil).Apply(t.Context(), d)
 		}

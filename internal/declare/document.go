@@ -71,6 +71,8 @@ type Account struct {
 	Purposes   []string   `yaml:"purposes"`           // send, imap, pop3, graph, hve
 	Shared     bool       `yaml:"shared,omitempty"`
 	GiveTokens bool       `yaml:"give_tokens,omitempty"` // `postern token` may print its access tokens
+
+	Limits *mail.Limits `yaml:"limits,omitempty"` // absent: those the server is known for
 }
 
 // Device is a program's local login, and what it may do.

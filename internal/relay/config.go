@@ -50,7 +50,10 @@ type Config struct {
 
 	// Limits of an account's mailbox; nil is none. It is asked inside a transaction
 	// and must answer from memory.
-	Limits func(account string) Limits
+	Limits func(account string) mail.Limits
+	// Caps are the accounts that may have another number of messages in flight than
+	// PerAccount; nil is none. It must answer from memory.
+	Caps func() map[string]int
 
 	// Reporter chooses the account that tells the sender of a failed message, and its
 	// mailbox: another one than failed, where there is one. ok is false while there is
@@ -63,8 +66,8 @@ type Config struct {
 
 	Hostname   string        // in Received and Message-ID headers; "" is localhost
 	Holder     string        // owner of the leases, unlike that of any other process; "" makes one up
-	Workers    int           // messages sent at once in all; 16
-	PerAccount int           // and per account, whatever Limits says; 3, Microsoft's limit
+	Workers    int           // messages sent at once in all; 32
+	PerAccount int           // and per account whose Limits name no number of connections; 3
 	Lease      time.Duration // after a crash, messages come back after this; 2 min
 	Poll       time.Duration // how often work put there by others is looked for; 1 s
 	Idle       time.Duration // an unused upstream connection is kept for this; 20 s
@@ -80,11 +83,14 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	if c.Limits == nil {
-		c.Limits = func(string) Limits { return Limits{} }
+		c.Limits = func(string) mail.Limits { return mail.Limits{} }
+	}
+	if c.Caps == nil {
+		c.Caps = func() map[string]int { return nil }
 	}
 	setDefault(&c.Hostname, "localhost")
 	setDefault(&c.Holder, "relay-"+mail.NewID(c.Now()))
-	setDefault(&c.Workers, 16)
+	setDefault(&c.Workers, 32)
 	setDefault(&c.PerAccount, 3)
 	setDefault(&c.Lease, 2*time.Minute)
 	setDefault(&c.Poll, time.Second)

@@ -65,7 +65,7 @@ func untouched(res smtp.Result, err error) bool {
 func (r *Relay) spent(m Message, res smtp.Result, err error, now time.Time) Spent {
 	s := Spent{At: now}
 	f := fault.As(err)
-	if r.cfg.Limits(m.Account) == (Limits{}) || !res.Accepted && (f == nil || !f.Ambiguous) {
+	if !r.cfg.Limits(m.Account).Bounded() || !res.Accepted && (f == nil || !f.Ambiguous) {
 		return s
 	}
 	for _, rcpt := range m.Recipients {

@@ -88,23 +88,16 @@ type Filter struct {
 	Limit   int    // 0 means 100
 }
 
-// Limits are how much one mailbox may send at Microsoft (reference section 5.1);
-// 0 is no limit.
-type Limits struct {
-	Connections      int // messages in flight at once
-	PerMinute        int // messages, in any minute
-	RecipientsPerDay int // in any 24 hours
-}
-
 // Claim asks for messages to deliver.
 type Claim struct {
 	Holder     string
 	Now        time.Time
-	Until      time.Time // when the lease ends by itself
-	Most       int       // messages in all
-	PerAccount int       // messages in flight of any account; its Limits may be narrower
-	Skip       []string  // accounts to pass over
-	Limits     func(account string) Limits
+	Until      time.Time      // when the lease ends by itself
+	Most       int            // messages in all
+	PerAccount int            // messages in flight of an account, whoever holds them …
+	Caps       map[string]int // … but for these
+	Skip       []string       // accounts to pass over
+	Limits     func(account string) mail.Limits
 }
 
 // Spent is what a try took of its account's limits.

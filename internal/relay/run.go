@@ -67,7 +67,7 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 	r.lanes.looked(round, paused)
 	now := r.cfg.Now()
 	due, err := r.cfg.Store.ClaimMessages(ctx, Claim{
-		Holder: r.cfg.Holder, Now: now, Until: now.Add(r.cfg.Lease), Most: free, PerAccount: r.cfg.PerAccount,
+		Holder: r.cfg.Holder, Now: now, Until: now.Add(r.cfg.Lease), Most: free, PerAccount: r.cfg.PerAccount, Caps: r.cfg.Caps(),
 		Skip: paused, Limits: r.cfg.Limits,
 	})
 	if err != nil {

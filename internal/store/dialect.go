@@ -7,6 +7,7 @@ type dialect struct {
 	free       string // the chosen messages that nobody else is changing at this moment
 	lockClaims string // statement that makes claims of all processes wait for each other; "" when they do anyway
 	listed     string // the elements of the JSON array $4
+	cap        string // what the JSON object $7 has for h.account, NULL for nothing
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
 }
 
@@ -14,6 +15,7 @@ func sqliteDialect() dialect {
 	return dialect{
 		free:   `SELECT id FROM chosen`, // there is one writer at a time
 		listed: `SELECT value FROM json_each($4)`,
+		cap:    `(SELECT j.value FROM json_each($7) j WHERE j.key = h.account)`,
 		perLane: `CROSS JOIN messages m ON m.id IN (
 			SELECT q.id FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
@@ -33,6 +35,7 @@ func postgresDialect() dialect {
 		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,
 		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
 		listed:     `SELECT jsonb_array_elements_text($4::jsonb)`,
+		cap:        `($7::jsonb ->> h.account)::bigint`,
 		perLane: `CROSS JOIN LATERAL (
 			SELECT q.id, q.account, q.not_before FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
@@ -40,8 +43,9 @@ func postgresDialect() dialect {
 	}
 }
 
-// claim leases due messages. Its parameters are $1 holder, $2 now, $3 per account,
-// $4 accounts to skip, $5 limit, $6 until.
+// claim leases due messages. Its parameters are $1 holder, $2 now, $3 the largest
+// number per account, $4 accounts to skip, $5 limit, $6 until, $7 numbers of accounts,
+// $8 that of all others.
 //
 // The lanes are found by hopping from one account to the next along the index
 // messages_lane, so a long queue of one account costs no more than a short one.
@@ -54,15 +58,16 @@ func (d dialect) claim() string {
 		FROM hops h WHERE h.account IS NOT NULL
 	), lanes AS (
 		SELECT h.account,
-			(SELECT count(*) FROM messages b WHERE b.state = 'delivering' AND b.account = h.account) AS busy
+			(SELECT count(*) FROM messages b WHERE b.state = 'delivering' AND b.account = h.account) AS busy,
+			coalesce(` + d.cap + `, $8) AS cap
 		FROM hops h WHERE h.account IS NOT NULL AND h.account NOT IN (` + d.listed + `)
 			AND NOT EXISTS (SELECT 1 FROM paces p WHERE p.account = h.account AND p.until > $2)
 	), ranked AS (
-		SELECT m.id, m.not_before, l.busy + row_number() OVER (PARTITION BY m.account ORDER BY m.not_before, m.id) AS place
+		SELECT m.id, m.not_before, l.cap, l.busy + row_number() OVER (PARTITION BY m.account ORDER BY m.not_before, m.id) AS place
 		FROM lanes l ` + d.perLane + `
-		WHERE l.busy < $3
+		WHERE l.busy < l.cap
 	), chosen AS (
-		SELECT id FROM ranked WHERE place <= $3 ORDER BY not_before, id LIMIT $5
+		SELECT id FROM ranked WHERE place <= cap ORDER BY not_before, id LIMIT $5
 	), free AS (` + d.free + `)
 	UPDATE messages SET state = 'delivering', holder = $1, lease_until = $6 WHERE id IN (SELECT id FROM free)
 	RETURNING ` + messageColumns

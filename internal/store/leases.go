@@ -15,7 +15,14 @@ func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []rel
 	if c.Most <= 0 || c.PerAccount <= 0 {
 		return nil, nil
 	}
-	skipped := document{cleanAll(c.Skip)}
+	skipped, most := document{cleanAll(c.Skip)}, c.PerAccount
+	for _, n := range c.Caps {
+		most = max(most, n)
+	}
+	caps := c.Caps
+	if caps == nil {
+		caps = map[string]int{}
+	}
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		if s.dialect.lockClaims != "" {
 			if _, err := exec(ctx, tx, s.dialect.lockClaims, int64(claimsLock)); err != nil {
@@ -23,7 +30,7 @@ func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []rel
 			}
 		}
 		due, err := list(ctx, tx, op, scanMessage, s.dialect.claim(),
-			c.Holder, millis(c.Now), c.PerAccount, skipped, c.Most, millis(c.Until))
+			c.Holder, millis(c.Now), most, skipped, c.Most, millis(c.Until), document{caps}, c.PerAccount)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"postern/internal/mail"
 	"postern/internal/relay"
 )
 
@@ -50,8 +51,7 @@ func pace(ctx context.Context, tx querier, c relay.Claim, due []relay.Message) (
 
 // allowance is what is left of an account's limits.
 type allowance struct {
-	limits     relay.Limits
-	flying     int // messages others send at this moment
+	limits     mail.Limits
 	minute     int // messages of the last minute, those in flight included
 	day        int // recipients of the last day, those in flight included
 	minuteFree time.Time
@@ -61,9 +61,9 @@ type allowance struct {
 
 // allow adds up what counts against an account's limits. due are the messages that
 // this very claim has leased: they do not count yet.
-func allow(ctx context.Context, tx querier, account string, l relay.Limits, now time.Time, due []relay.Message) (*allowance, error) {
+func allow(ctx context.Context, tx querier, account string, l mail.Limits, now time.Time, due []relay.Message) (*allowance, error) {
 	a := &allowance{limits: l}
-	if l == (relay.Limits{}) {
+	if !l.Bounded() {
 		return a, nil
 	}
 	ours := map[string]bool{}
@@ -77,7 +77,6 @@ func allow(ctx context.Context, tx querier, account string, l relay.Limits, now 
 	}
 	for _, m := range flying {
 		if !ours[m.ID] {
-			a.flying++
 			a.minute++
 			a.day += waiting(m)
 		}
@@ -118,8 +117,6 @@ func waiting(m relay.Message) int {
 func (a *allowance) take(m relay.Message) bool {
 	n := waiting(m)
 	switch l := a.limits; {
-	case l.Connections > 0 && a.flying >= l.Connections:
-		return false // the next one goes when one of them ends: nothing worth a note
 	case l.PerMinute > 0 && a.minute >= l.PerMinute:
 		a.refused = fmt.Sprintf("%d messages a minute", l.PerMinute)
 		return false
@@ -128,7 +125,6 @@ func (a *allowance) take(m relay.Message) bool {
 		a.minuteFree = a.dayFree
 		return false
 	}
-	a.flying++
 	a.minute++
 	a.day += n
 	return true

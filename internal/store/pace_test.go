@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/mail"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -18,7 +19,7 @@ func TestPaceHoldsAcrossNodes(t *testing.T) {
 		for n := range all {
 			put(t, nodes[0], message(n, "scan"))
 		}
-		limits := func(string) relay.Limits { return relay.Limits{Connections: 3, PerMinute: perMinute} }
+		limits := func(string) mail.Limits { return mail.Limits{PerMinute: perMinute} }
 		var sent []time.Time
 		now := t0
 		for ; len(sent) < all && now.Sub(t0) < time.Hour; now = now.Add(500 * time.Millisecond) {
@@ -59,11 +60,11 @@ func TestPaceSaysWhyAndUntilWhen(t *testing.T) {
 		}
 		claim := func(at time.Duration) []string {
 			due, err := s.ClaimMessages(ctx, relay.Claim{Holder: "me", Now: after(at), Until: after(time.Hour), Most: 9, PerAccount: 9,
-				Limits: func(account string) relay.Limits {
+				Limits: func(account string) mail.Limits {
 					if account == "scan" {
-						return relay.Limits{RecipientsPerDay: 5}
+						return mail.Limits{RecipientsPerDay: 5}
 					}
-					return relay.Limits{}
+					return mail.Limits{}
 				}})
 			ok(t, err)
 			for _, m := range due {
@@ -93,7 +94,7 @@ func TestPaceCountsWhatMayHaveBeenSent(t *testing.T) {
 		ctx := t.Context()
 		put(t, s, message(0, "scan"))
 		c := relay.Claim{Holder: "gone", Now: t0, Until: after(time.Second), Most: 9, PerAccount: 9,
-			Limits: func(string) relay.Limits { return relay.Limits{PerMinute: 1} }}
+			Limits: func(string) mail.Limits { return mail.Limits{PerMinute: 1} }}
 		ok(t, second(s.ClaimMessages(ctx, c)))
 		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second)))
 		c.Now, c.Until = after(3*time.Second), after(time.Hour)

@@ -97,6 +97,8 @@ type Account struct {
 	PasswordSet time.Time // when Password was entered
 	GiveTokens  bool      // `postern token` may print its access tokens
 
+	Limits *mail.Limits // of its mailbox; nil: those its server is known for
+
 	// State and what follows is written by Postern, never by apply.
 	State   State
 	By      Party     // on whose word

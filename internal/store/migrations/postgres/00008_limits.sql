@@ -1,0 +1,4 @@
+-- Limits of an account's mailbox that differ from Microsoft's.
+
+-- +goose Up
+ALTER TABLE accounts ADD COLUMN limits TEXT COLLATE "C" NOT NULL DEFAULT 'null'; -- JSON
