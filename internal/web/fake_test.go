@@ -32,7 +32,13 @@ const (
 // fakeVault knows a few accounts and does what the test says.
 type fakeVault struct {
 	mu       sync.Mutex
+	apps     []vault.App
 	accounts []vault.Description
+	ends     []vault.Expiry
+	blind    error // answers the look for what ends
+	consent  bool  // links ask an administrator
+	lookErr  error // answers every look at a link
+	await    func(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error)
 	broken   error // answers every listing
 	finish   func(q url.Values, browser string) (vault.Result, error)
 	begin    error
@@ -60,19 +66,39 @@ func (f *fakeVault) Describe(_ context.Context, name string) (vault.Description,
 	return vault.Description{}, fault.New(fault.NotFound, "look up", "there is no account %q", name)
 }
 
+func (f *fakeVault) Apps(context.Context) ([]vault.App, error) { return f.apps, f.broken }
+
+func (f *fakeVault) App(_ context.Context, name string) (vault.App, error) {
+	for _, a := range f.apps {
+		if a.Name == name {
+			return a, nil
+		}
+	}
+	return vault.App{}, fault.New(fault.NotFound, "look up", "there is no app %q", name)
+}
+
+func (f *fakeVault) Radar(context.Context) ([]vault.Expiry, error) { return f.ends, f.blind }
+
 func (f *fakeVault) RedirectURI() string { return f.public + web.CallbackPath }
 
 func (f *fakeVault) NewLink(_ context.Context, account string) (string, error) {
 	return f.public + "/signin/link-for-" + account, nil
 }
 
+func (f *fakeVault) NewConsentLink(_ context.Context, account string) (string, error) {
+	return f.public + "/signin/consent-for-" + account, nil
+}
+
 func (f *fakeVault) LookAtLink(_ context.Context, token string) (vault.Link, vault.Account, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.lookErr != nil {
+		return vault.Link{}, vault.Account{}, f.lookErr
+	}
 	if slices.Contains(f.taken, token) {
 		return vault.Link{}, vault.Account{}, fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").WithHint("ask for a new one")
 	}
-	return vault.Link{Account: "scan"}, accounts()[0].Account, nil
+	return vault.Link{Account: "scan", Consent: f.consent, Expires: time.Now().Add(59 * time.Minute)}, accounts()[0].Account, nil
 }
 
 func (f *fakeVault) OpenLink(_ context.Context, token string) (vault.Link, error) {
@@ -84,7 +110,24 @@ func (f *fakeVault) OpenLink(_ context.Context, token string) (vault.Link, error
 		}
 	}
 	f.taken = append(f.taken, token)
-	return vault.Link{Account: "scan"}, nil
+	return vault.Link{Account: "scan", Consent: f.consent}, nil
+}
+
+func (f *fakeVault) BeginConsent(_ context.Context, account, browser string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.browsers = append(f.browsers, browser)
+	return provider + "&consent=" + account, f.begin
+}
+
+func (f *fakeVault) BeginDevice(_ context.Context, account string) (vault.DeviceSignIn, error) {
+	return vault.DeviceSignIn{
+		Account: account, UserCode: "BCDF2345K", Page: "https://login.example/device", Expires: time.Now().Add(15 * time.Minute),
+	}, f.begin
+}
+
+func (f *fakeVault) AwaitDevice(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error) {
+	return f.await(ctx, d)
 }
 
 func (f *fakeVault) BeginSignIn(_ context.Context, _, browser string) (string, error) {
@@ -113,7 +156,11 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, log: &strings.Builder{}, vault: &fakeVault{accounts: accounts()}}
+	s := &site{t: t, log: &strings.Builder{}, vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
+	s.vault.await = func(ctx context.Context, _ vault.DeviceSignIn) (vault.Result, error) {
+		<-ctx.Done() // nobody types the code
+		return vault.Result{}, ctx.Err()
+	}
 	var handler http.Handler
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	t.Cleanup(srv.Close)
@@ -126,7 +173,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-func (s *site) handler(public string) http.Handler {
+func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	h, err := web.New(web.Config{
 		Vault: s.vault, PublicURL: public, Version: "test",
@@ -140,7 +187,15 @@ func (s *site) handler(public string) http.Handler {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(h.Close)
 	return h
+}
+
+// record asks a handler without a network.
+func record(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }
 
 type locked struct {
@@ -164,6 +219,24 @@ func newBrowser(t *testing.T) *http.Client {
 	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
+func contosoApp() vault.App {
+	a := vault.App{Name: "contoso", Tenant: "contoso.onmicrosoft.com", ClientID: "6f0dd0d2-0000-4000-8000-000000000001"}
+	a.Cloud.Name, a.Cloud.IMAP.Host = "global", "outlook.office365.com"
+	return a
+}
+
+// ends are one end of each stage.
+func ends() []vault.Expiry {
+	at := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	return []vault.Expiry{
+		{Kind: "client_secret", Subject: "fabrikam", At: at, Stage: vault.Over, Text: "the client secret ended on 20 November 2026", Next: "make a new one and apply it"},
+		{Kind: "certificate", Subject: "contoso", At: at, Stage: vault.In3, Text: "the certificate ends on 23 November 2026", Next: "postern apps certificate contoso"},
+		{Kind: "app_password", Subject: "fax", At: at, Stage: vault.In14, Text: "Microsoft switches app passwords off for SMTP", Next: "sign in with Microsoft instead", Source: "Exchange Team Blog, January 2026"},
+		{Kind: "grant", Subject: "scan", At: at, Stage: vault.In30, Text: "the sign-in lapses on 20 December 2026", Next: "postern signin scan"},
+		{Kind: "grant", Subject: "invoices", At: at, Stage: vault.Far, Text: "far away", Next: "nothing"},
+	}
+}
+
 func accounts() []vault.Description {
 	at := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
 	contoso := func(name string) mail.Address { return mail.Address{Local: name, Domain: "contoso.com"} }
@@ -177,11 +250,14 @@ func accounts() []vault.Description {
 		},
 		{Account: vault.Account{
 			Name: "invoices", App: "contoso", Mailbox: contoso("invoices"), Method: vault.Delegated, Purposes: []vault.Purpose{vault.IMAP},
-			State: vault.NeedsSignIn, Since: at, Reason: "refresh the token: invalid_grant 700082 AADSTS700082: <b>The refresh token has expired</b> due to inactivity.",
+			State: vault.NeedsSignIn, By: vault.Provider, Since: at, Reason: "refresh the token: invalid_grant 700082 AADSTS700082: <b>The refresh token has expired</b> due to inactivity.",
 		}},
 		{Account: vault.Account{
 			Name: "bulk", App: "contoso", Mailbox: contoso("bulk"), Method: vault.Application, Purposes: []vault.Purpose{vault.Send},
-			State: vault.NeedsAdmin, Since: at, ProbeAt: at.Add(time.Hour), Reason: "ask for a token by app permission: invalid_client 7000222 AADSTS7000222: The provided client secret keys are expired.",
+			State: vault.NeedsAdmin, By: vault.Server, Since: at, ProbeAt: at.Add(time.Hour), Reason: "ask for a token by app permission: invalid_client 7000222 AADSTS7000222: The provided client secret keys are expired.",
+		}},
+		{Account: vault.Account{
+			Name: "fax", App: "contoso", Mailbox: contoso("fax"), Method: vault.AppPassword, Purposes: []vault.Purpose{vault.Send}, State: vault.New,
 		}},
 		{Account: vault.Account{
 			Name: "new", App: "contoso", Mailbox: contoso("new"), Method: vault.Delegated, Purposes: []vault.Purpose{vault.Graph}, State: vault.New,

@@ -33,14 +33,28 @@ const CallbackPath = "/register_microsoft_graph_api/"
 
 // Vault is what the pages need of the vault.
 type Vault interface {
+	Apps(ctx context.Context) ([]vault.App, error)
+	App(ctx context.Context, name string) (vault.App, error)
 	Accounts(ctx context.Context) ([]vault.Account, error)
 	Describe(ctx context.Context, account string) (vault.Description, error)
+	Radar(ctx context.Context) ([]vault.Expiry, error)
 	RedirectURI() string
+	SignIns
+}
+
+// SignIns are the ways to begin a sign-in and to finish it.
+type SignIns interface {
 	NewLink(ctx context.Context, account string) (address string, err error)
+	NewConsentLink(ctx context.Context, account string) (address string, err error)
 	LookAtLink(ctx context.Context, token string) (vault.Link, vault.Account, error)
 	OpenLink(ctx context.Context, token string) (vault.Link, error)
 	BeginSignIn(ctx context.Context, account, browser string) (authorizeURL string, err error)
+	BeginConsent(ctx context.Context, account, browser string) (consentURL string, err error)
+	// FinishSignIn names in its result whose sign-in it was also when it fails, as far
+	// as that is known to be this browser's.
 	FinishSignIn(ctx context.Context, values url.Values, browser string) (vault.Result, error)
+	BeginDevice(ctx context.Context, account string) (vault.DeviceSignIn, error)
+	AwaitDevice(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error)
 }
 
 // Config builds the handler. All fields but Metrics are required.
@@ -54,26 +68,40 @@ type Config struct {
 	Log          *slog.Logger
 }
 
-type server struct {
+// Server is the handler of all pages. [Server.Close] ends what it does on its own.
+type Server struct {
 	Config
-	views  *template.Template
-	guard  *guard
-	origin *url.URL // of PublicURL
-	key    [32]byte // proves that a finished page belongs to the browser that asks for it
+	handler http.Handler
+	views   *template.Template
+	guard   *guard
+	devices *devices
+	origin  *url.URL // of PublicURL
+	key     [32]byte // proves that a finished page belongs to the browser that asks for it
+	now     func() time.Time
 }
 
 // New builds the handler.
-func New(cfg Config) (http.Handler, error) {
-	views, err := template.New("").Funcs(template.FuncMap{"when": when, "steps": nextStep}).ParseFS(pages, "pages/*.html")
-	if err != nil {
+func New(cfg Config) (*Server, error) {
+	s := &Server{Config: cfg, guard: newGuard(cfg.Authenticate, time.Now), devices: newDevices(time.Now), now: time.Now}
+	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
+	var err error
+	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {
 		return nil, fmt.Errorf("read the page templates: %w", err)
 	}
-	origin, err := url.Parse(cfg.PublicURL)
-	if err != nil || origin.Host == "" {
+	if s.origin, err = url.Parse(cfg.PublicURL); err != nil || s.origin.Host == "" {
 		return nil, fmt.Errorf("public URL %q is no address", cfg.PublicURL)
 	}
-	s := &server{Config: cfg, views: views, origin: origin, guard: newGuard(cfg.Authenticate, time.Now)}
-	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
+	same := http.NewCrossOriginProtection()
+	same.AddInsecureBypassPattern("POST " + CallbackPath + "{$}")                          // the provider's page posts; it only leads to the GET
+	if err := same.AddTrustedOrigin(s.origin.Scheme + "://" + s.origin.Host); err != nil { // a proxy may change Host
+		return nil, fmt.Errorf("trust the public URL: %w", err)
+	}
+	s.handler = s.headers(same.Handler(s.routes()))
+	return s, nil
+}
+
+// routes are all pages. What is not behind the guard is open to anybody.
+func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.readiness)
@@ -82,22 +110,32 @@ func New(cfg Config) (http.Handler, error) {
 	mux.HandleFunc("GET "+CallbackPath+"{$}", s.callback)
 	mux.HandleFunc("POST "+CallbackPath+"{$}", s.posted)
 	mux.HandleFunc("GET /postern.css", s.style)
-	mux.Handle("GET /{$}", s.guard.protect(s.accounts))
-	mux.Handle("POST /accounts/{name}/signin", s.guard.protect(s.begin))
-	if cfg.Metrics != nil {
-		mux.Handle("GET /metrics", s.guard.protect(cfg.Metrics.ServeHTTP))
-	}
 	mux.HandleFunc("/", s.missing)
-	same := http.NewCrossOriginProtection()
-	same.AddInsecureBypassPattern("POST " + CallbackPath + "{$}")                      // the provider's page posts; it only leads to the GET
-	if err := same.AddTrustedOrigin(origin.Scheme + "://" + origin.Host); err != nil { // a proxy may change Host
-		return nil, fmt.Errorf("trust the public URL: %w", err)
+	for pattern, page := range map[string]http.HandlerFunc{
+		"GET /{$}":                            s.accounts,
+		"POST /accounts/{name}/signin":        s.begin,
+		"POST /accounts/{name}/link":          s.invite,
+		"POST /accounts/{name}/consent":       s.inviteAdmin,
+		"POST /accounts/{name}/device":        s.beginDevice,
+		"GET /accounts/{name}/device":         s.showDevice,
+		"POST /accounts/{name}/device/cancel": s.cancelDevice,
+	} {
+		mux.Handle(pattern, s.guard.protect(page))
 	}
-	return s.headers(same.Handler(mux)), nil
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.guard.protect(s.Metrics.ServeHTTP))
+	}
+	return mux
 }
 
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Close ends the sign-ins by code that are under way, and waits for them.
+func (s *Server) Close() { s.devices.close() }
+
 // headers are the same on every answer.
-func (s *server) headers(next http.Handler) http.Handler {
+func (s *Server) headers(next http.Handler) http.Handler {
 	// A form's answer may lead on to any provider, all of which speak HTTPS, or to
 	// the public URL.
 	policy := "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; " +
@@ -116,9 +154,9 @@ func (s *server) headers(next http.Handler) http.Handler {
 	})
 }
 
-func (s *server) health(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") }
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") }
 
-func (s *server) readiness(w http.ResponseWriter, r *http.Request) {
+func (s *Server) readiness(w http.ResponseWriter, r *http.Request) {
 	if err := s.Ready(r.Context()); err != nil {
 		s.Log.WarnContext(r.Context(), "not ready", "error", err)
 		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
@@ -127,18 +165,18 @@ func (s *server) readiness(w http.ResponseWriter, r *http.Request) {
 	s.health(w, r)
 }
 
-func (s *server) style(w http.ResponseWriter, r *http.Request) {
+func (s *Server) style(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "max-age=300")
 	http.ServeFileFS(w, r, pages, "pages/postern.css")
 }
 
-func (s *server) missing(w http.ResponseWriter, r *http.Request) {
+func (s *Server) missing(w http.ResponseWriter, r *http.Request) {
 	s.show(w, r, http.StatusNotFound, "message.html", message{Title: "There is no such page", Next: "Go to the accounts page at " + s.PublicURL + "/."})
 }
 
 // show renders a page whole before the first octet leaves, so that a template
 // that fails cannot leave half a page.
-func (s *server) show(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	var b bytes.Buffer
 	if err := s.views.ExecuteTemplate(&b, name, data); err != nil {
 		s.Log.ErrorContext(r.Context(), "a page could not be made", "page", name, "error", err)
@@ -148,11 +186,4 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, status int, name s
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
-}
-
-func when(t time.Time) string {
-	if t.IsZero() {
-		return "–"
-	}
-	return t.UTC().Format("2 January 2006, 15:04 UTC")
 }

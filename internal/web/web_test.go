@@ -81,10 +81,30 @@ func TestAccountsPage(t *testing.T) {
 			t.Errorf("a button for %s: want %v", account, wanted)
 		}
 	}
+	s.vault.blind = fault.New(fault.Temporary, "look", "disk full")
+	if a := s.admin(s.request("GET", "/", nil)); !strings.Contains(a.text, "expires soon could not be looked up") || !strings.Contains(a.text, "scan@contoso.com") {
+		t.Errorf("without the radar: %q", a.text)
+	}
 	s.vault.broken = fault.New(fault.Temporary, "list", "disk full")
 	if a := s.admin(s.request("GET", "/", nil)); !strings.Contains(a.text, "database does not answer") {
 		t.Errorf("with a sick database: %q", a.text)
 	}
+}
+
+// What will end stands above everything, and an app password's end beside it too.
+func TestWhatEndsSoon(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.admin(s.request("GET", "/", nil))
+	a.says(t, "fabrikam over The client secret ended on 20 November 2026. Make a new one and apply it.", "contoso within 3 days",
+		"fax within 14 days", "scan within 30 days", "Source: Exchange Team Blog, January 2026", "!far away",
+		"By app permission, without a person", "by Microsoft's sign-in", "by the mail server", "3 November 2026, 10:30 UTC",
+		"Nobody has entered its password yet. Run: postern accounts password fax")
+	if n := strings.Count(a.text, "Microsoft switches app passwords off"); n != 2 {
+		t.Errorf("the end of app passwords is told %d times", n)
+	}
+	s.vault.ends = s.vault.ends[4:]
+	s.admin(s.request("GET", "/", nil)).says(t, "!Ends soon")
 }
 
 func TestAnotherAddressThanThePublicOne(t *testing.T) {
@@ -104,9 +124,7 @@ func TestAnotherAddressThanThePublicOne(t *testing.T) {
 		ask := func(method, path string) *httptest.ResponseRecorder {
 			r := httptest.NewRequestWithContext(t.Context(), method, "http://"+c.host+path, nil)
 			r.SetBasicAuth("admin", password)
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			return w
+			return record(h, r)
 		}
 		if got := strings.Contains(ask("GET", "/").Body.String(), "You opened this page as"); got != c.warned {
 			t.Errorf("public %s, opened as %s: warned %v", c.public, c.host, got)
@@ -253,6 +271,9 @@ func TestEachFailureHasItsPage(t *testing.T) {
 	said := func(k fault.Kind, text string) error {
 		return fault.New(k, "finish the sign-in", "%s", text).WithHint("begin again")
 	}
+	numbered := func(k fault.Kind, number string) error {
+		return &fault.Error{Kind: k, Op: "redeem", Reply: &fault.Reply{Protocol: "oauth", Stage: "token", Code: "invalid_grant", Enhanced: number, Text: "AADSTS" + number + ": words"}}
+	}
 	seen := map[string]string{}
 	for name, c := range map[string]struct {
 		err    error
@@ -266,6 +287,13 @@ func TestEachFailureHasItsPage(t *testing.T) {
 		"bad secret":    {words(fault.NeedsAdmin), 403, []string{"administrator must change"}},
 		"old code":      {words(fault.NeedsSignIn), 403, []string{"did not accept"}},
 		"outage":        {words(fault.Temporary), 503, []string{"could not be reached"}},
+		"redeemed":      {numbered(fault.NeedsSignIn, "54005"), 403, []string{"This sign-in was finished already"}},
+		"late code":     {numbered(fault.NeedsSignIn, "70008"), 403, []string{"This sign-in took too long"}},
+		"approval":      {numbered(fault.Denied, "90094"), 403, []string{"An administrator must agree first", "postern consent NAME"}},
+		"personal":      {numbered(fault.NeedsSignIn, "500208"), 403, []string{"This kind of account cannot sign in here", "private window"}},
+		"provider ill":  {(&fault.Error{Kind: fault.Temporary, Op: "sign in", Reply: &fault.Reply{Protocol: "oauth", Code: "server_error"}}).WithHint("begin again in a minute"), 503, []string{"Microsoft has trouble of its own", "Begin again in a minute."}},
+		"endpoint ill":  {&fault.Error{Kind: fault.Temporary, Op: "redeem", Reply: &fault.Reply{Protocol: "oauth", Code: "503", Text: "Service Unavailable"}}, 503, []string{"Microsoft has trouble of its own", "503 Service Unavailable"}},
+		"clock":         {fault.New(fault.Denied, "verify who signed in", "the id token is not valid yet").WithHint("this machine's clock is 7 minutes behind Microsoft's; set it by NTP"), 403, []string{"This machine's clock is 7 minutes behind Microsoft's"}},
 		"no code":       {said(fault.Invalid, "the address holds no code"), 400, []string{"The address holds no code."}},
 		"broken":        {errors.New("disk full at /var/lib"), 500, []string{"did not succeed"}},
 	} {
@@ -287,6 +315,20 @@ func TestEachFailureHasItsPage(t *testing.T) {
 			t.Errorf("%s looks like %s", name, before)
 		}
 		seen[a.text] = name
+	}
+}
+
+// An address with half of it lost, by a mail program say, says so; an error is told
+// with and without a state.
+func TestMissingState(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.get(web.CallbackPath + "?code=c1")
+	if a.says(t, "Half of this address is missing"); a.StatusCode != http.StatusBadRequest || s.vault.finished > 0 {
+		t.Errorf("%d, finished %d times", a.StatusCode, s.vault.finished)
+	}
+	if s.get(web.CallbackPath + "?error=access_denied"); s.vault.finished != 1 {
+		t.Error("the error was not read")
 	}
 }
 

@@ -1,0 +1,145 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"postern/internal/vault"
+)
+
+// words are what the templates say in plain language.
+func (s *Server) words() template.FuncMap {
+	return template.FuncMap{
+		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
+		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may,
+	}
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return t.UTC().Format("2 January 2006, 15:04 UTC")
+}
+
+// left says roughly how long something still lasts, for people whose clock is not UTC.
+func left(d time.Duration) string {
+	count := func(n int, unit string) string {
+		if n == 1 {
+			return "1 " + unit
+		}
+		return fmt.Sprintf("%d %ss", n, unit)
+	}
+	switch {
+	case d <= 0:
+		return "no time"
+	case d < 100*time.Second:
+		return count(int((d + time.Second - 1).Seconds()), "second")
+	case d < 100*time.Minute:
+		return count(int(d.Round(time.Minute).Minutes()), "minute")
+	case d < 48*time.Hour:
+		return count(int(d.Round(time.Hour).Hours()), "hour")
+	}
+	return count(int(d.Hours()/24), "day")
+}
+
+// road says how an account comes to its tokens.
+func road(m vault.Method) string {
+	switch m {
+	case vault.Delegated:
+		return "A person signs in at Microsoft, once"
+	case vault.Application:
+		return "By app permission, without a person"
+	case vault.Password:
+		return "By the mailbox's own password, exchanged for tokens"
+	case vault.AppPassword:
+		return "By an app password, which the mail servers take themselves"
+	}
+	return string(m)
+}
+
+// party says on whose word an account is paused.
+func party(p vault.Party) string {
+	switch p {
+	case vault.Provider:
+		return "by Microsoft's sign-in"
+	case vault.Server:
+		return "by the mail server"
+	case vault.Person:
+		return "by a change of the settings"
+	}
+	return ""
+}
+
+// stage says how near an end is.
+func stage(s vault.Stage) string {
+	switch s {
+	case vault.Over:
+		return "over"
+	case vault.In3:
+		return "within 3 days"
+	case vault.In14:
+		return "within 14 days"
+	case vault.In30:
+		return "within 30 days"
+	}
+	return "later"
+}
+
+// may says what Postern may do with a mailbox, to somebody who knows no protocol.
+func may(purposes []vault.Purpose) string {
+	said := map[vault.Purpose]string{
+		vault.Send: "send mail", vault.Graph: "send mail through Microsoft Graph", vault.HVE: "send mail in bulk (High Volume Email)",
+		vault.IMAP: "read and sort mail (IMAP)", vault.POP3: "fetch mail (POP3)",
+	}
+	words := make([]string, len(purposes))
+	for i, p := range purposes {
+		words[i] = said[p]
+	}
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+	return strings.Join(words, "")
+}
+
+// nextStep is one sentence for whoever looks at an account.
+func nextStep(a vault.Account) string {
+	check := "postern check " + a.Name
+	switch {
+	case a.State == vault.Active:
+		return "Works."
+	case a.State == vault.NeedsAdmin:
+		return "Paused until an administrator has changed something; tried again by itself. Its mail waits and is kept. Run: " + check
+	case a.Method == vault.Application:
+		return "Acts by app permission; nobody signs in. Run: " + check
+	case a.Method == vault.Delegated && a.State == vault.NeedsSignIn:
+		return "Paused: sign in again. Its mail waits and is kept."
+	case a.Method == vault.Delegated:
+		return "Sign in once, then check it: " + check
+	case a.State == vault.NeedsSignIn:
+		return "Paused: enter its password again. Its mail waits and is kept. Run: postern accounts password " + a.Name
+	case len(a.Password) == 0:
+		return "Nobody has entered its password yet. Run: postern accounts password " + a.Name
+	default:
+		return "Its password has not been tried yet. Run: " + check
+	}
+}
+
+// sentence makes one of a message: a capital, a full stop. An address keeps its case.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	if word, _, _ := strings.Cut(s, " "); !strings.Contains(word, "@") {
+		first, size := utf8.DecodeRuneInString(s)
+		s = string(unicode.ToUpper(first)) + s[size:]
+	}
+	if strings.ContainsAny(s[len(s)-1:], ".?!") {
+		return s
+	}
+	return s + "."
+}
