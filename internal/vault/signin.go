@@ -8,7 +8,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,15 @@ import (
 const (
 	signInLife = 10 * time.Minute
 	linkLife   = time.Hour
+)
+
+// Why a callback or its sign-in was refused, for those who answer each with a page of
+// its own. What the provider refuses is told by its reply.
+var (
+	ErrUnknownState = errors.New("this sign-in is not known, or was finished already")
+	ErrExpiredState = fmt.Errorf("this sign-in took longer than %.0f minutes", signInLife.Minutes())
+	ErrOtherBrowser = errors.New("another browser began this sign-in")
+	ErrWrongMailbox = errors.New("the wrong account signed in")
 )
 
 // Result is what a finished sign-in came to.
@@ -52,21 +63,17 @@ func (v *Vault) NewLink(ctx context.Context, account string) (string, error) {
 	if _, err := v.delegated(ctx, account); err != nil {
 		return "", err
 	}
+	return v.putLink(ctx, Link{Account: account})
+}
+
+// putLink keeps a link and returns its address. Only a hash of it is kept.
+func (v *Vault) putLink(ctx context.Context, l Link) (string, error) {
 	token := random()
-	err := v.store.PutLink(ctx, Link{TokenHash: hash(token), Account: account, Expires: v.now().Add(linkLife)})
-	if err != nil {
+	l.TokenHash, l.Expires = hash(token), v.now().Add(linkLife)
+	if err := v.store.PutLink(ctx, l); err != nil {
 		return "", err
 	}
 	return v.publicURL + "/signin/" + token, nil
-}
-
-// delegated returns an account that a person can sign in to.
-func (v *Vault) delegated(ctx context.Context, account string) (Account, error) {
-	acct, err := v.store.Account(ctx, account)
-	if err == nil && acct.Method != Delegated {
-		return Account{}, fault.New(fault.Invalid, "sign in", "account %q acts by app permission and needs nobody to sign in", account)
-	}
-	return acct, err
 }
 
 // LookAtLink says what a link is for, without using it up.
@@ -88,38 +95,60 @@ func (v *Vault) OpenLink(ctx context.Context, token string) (Link, error) {
 func (v *Vault) link(l Link, err error) (Link, error) {
 	if errors.Is(err, fault.NotFound) {
 		return Link{}, fault.New(fault.NotFound, "open the link", "this link does not exist or was used already").
-			WithHint("ask for a new one: postern signin NAME")
+			WithHint("ask for a new one: postern signin NAME, or postern consent NAME")
 	}
 	if err != nil {
 		return Link{}, err
 	}
 	if !v.now().Before(l.Expires) {
+		command := "signin"
+		if l.Consent {
+			command = "consent"
+		}
 		return Link{}, fault.New(fault.NotFound, "open the link", "this link was good for an hour and is over").
-			WithHint("ask for a new one: postern signin %s", l.Account)
+			WithHint("ask for a new one: postern %s %s", command, l.Account)
 	}
 	return l, nil
+}
+
+// delegated returns an account that a person can sign in to.
+func (v *Vault) delegated(ctx context.Context, account string) (Account, error) {
+	acct, err := v.store.Account(ctx, account)
+	if err == nil && acct.Method != Delegated {
+		return Account{}, fault.New(fault.Invalid, "sign in", "account %q signs in by %s, which needs nobody at a browser", account, acct.Method).
+			WithHint("postern check %s", account)
+	}
+	return acct, err
+}
+
+// toSignIn reads a delegated account with its app, ready for requests.
+func (v *Vault) toSignIn(ctx context.Context, account string) (Account, App, entra.Registration, error) {
+	acct, err := v.delegated(ctx, account)
+	if err != nil {
+		return Account{}, App{}, entra.Registration{}, err
+	}
+	app, err := v.store.App(ctx, acct.App)
+	if err != nil {
+		return Account{}, App{}, entra.Registration{}, err
+	}
+	reg, err := v.registration(app)
+	return acct, app, reg, err
 }
 
 // BeginSignIn returns the provider's address for a browser. browser is the value
 // of a cookie of that browser, and only it can finish what begins here.
 func (v *Vault) BeginSignIn(ctx context.Context, account, browser string) (string, error) {
-	if browser == "" {
-		return "", fault.New(fault.Invalid, "sign in", "the browser keeps no cookie").WithHint("allow cookies for this site")
-	}
-	acct, err := v.delegated(ctx, account)
+	acct, app, reg, err := v.toSignIn(ctx, account)
 	if err != nil {
 		return "", err
 	}
-	app, err := v.store.App(ctx, acct.App)
+	s, state, err := v.newState(account, browser)
 	if err != nil {
 		return "", err
 	}
-	reg, err := v.registration(app)
-	if err != nil {
-		return "", err
-	}
-	state, verifier := random(), random()
-	req := entra.AuthRequest{Redirect: v.RedirectURI(), State: state, Nonce: random(), Verifier: verifier, Scopes: entra.Scopes(app.Cloud, words(acct.Purposes))}
+	verifier := random()
+	s.Nonce = random()
+	req := entra.AuthRequest{Redirect: s.Redirect, State: state, Nonce: s.Nonce, Verifier: verifier, Scopes: allScopes(acct, app.Cloud)}
 	if !acct.Shared { // somebody else signs in to a shared mailbox
 		req.LoginHint = acct.Mailbox.String()
 	}
@@ -127,14 +156,33 @@ func (v *Vault) BeginSignIn(ctx context.Context, account, browser string) (strin
 	if err != nil {
 		return "", err
 	}
-	s := SignIn{
-		StateHash: hash(state), Account: account, Browser: hash(browser), Nonce: req.Nonce,
-		Redirect: req.Redirect, Expires: v.now().Add(signInLife),
-	}
 	if s.Verifier, err = v.seal.Seal(secret.New(verifier), whatVerifier, s.StateHash); err != nil {
 		return "", err
 	}
 	return address, v.store.PutSignIn(ctx, s)
+}
+
+// newState is a sign-in about to begin, and the state that will bring it back.
+func (v *Vault) newState(account, browser string) (s SignIn, state string, err error) {
+	if browser == "" {
+		return s, "", fault.New(fault.Invalid, "sign in", "the browser keeps no cookie").WithHint("allow cookies for this site")
+	}
+	state = random()
+	return SignIn{
+		StateHash: hash(state), Account: account, Browser: hash(browser), Redirect: v.RedirectURI(), Expires: v.now().Add(signInLife),
+	}, state, nil
+}
+
+// allScopes are the scopes of all of an account's purposes: one consent for all.
+func allScopes(acct Account, cloud entra.Cloud) []string {
+	var scopes, seen []string
+	for _, p := range acct.Purposes {
+		if resource := resourceFor(acct, cloud, p); !slices.Contains(seen, resource) {
+			seen = append(seen, resource)
+			scopes = append(scopes, scopesOn(acct, cloud, resource)...)
+		}
+	}
+	return scopes
 }
 
 func words(purposes []Purpose) []string {
@@ -146,85 +194,153 @@ func words(purposes []Purpose) []string {
 }
 
 // FinishSignIn takes the provider's callback. Whatever comes of it, its state
-// will not work again; only a good one leaves a grant.
+// will not work again; only a good one leaves a grant. With an error, and only in the
+// browser that began, the Result still names the account and says by Consented what
+// was asked for, so that it can be asked again.
 func (v *Vault) FinishSignIn(ctx context.Context, q url.Values, browser string) (Result, error) {
 	s, err := v.takeState(ctx, q.Get("state"), browser)
-	if q.Has("error") { // tested first: a code beside it means nothing
-		if err != nil { // anybody can write such an address; their prose is not Microsoft's
-			q = url.Values{"error": q["error"]}
-		}
-		return Result{}, entra.Refused(q)
+	asked := Result{Account: Account{Name: s.Account}, Consented: s.Consent}
+	switch {
+	case q.Has("error") && err != nil: // anybody can write such an address; their prose is not Microsoft's
+		return asked, entra.Refused(url.Values{"error": q["error"]})
+	case q.Has("error"): // tested first: a code beside it means nothing
+		return asked, v.declined(ctx, s, q)
+	case err != nil:
+		return asked, err
 	}
-	if err != nil {
-		return Result{}, err
+	finish := v.finishSignIn
+	if s.Consent {
+		finish = v.finishConsent
 	}
-	acct, err := v.delegated(ctx, s.Account)
+	r, err := finish(ctx, s, q)
 	if err != nil {
-		return Result{}, err
+		return asked, err
+	}
+	return r, nil
+}
+
+// declined is the error a browser came back with, and what it means.
+func (v *Vault) declined(ctx context.Context, s SignIn, q url.Values) error {
+	refused := entra.Refused
+	if s.Consent {
+		refused = entra.Consented
+	}
+	acct, err := v.store.Account(ctx, s.Account)
+	if err != nil {
+		return refused(q)
 	}
 	app, err := v.store.App(ctx, acct.App)
 	if err != nil {
-		return Result{}, err
+		return refused(q)
 	}
-	resource := entra.Resource(app.Cloud, string(acct.Purposes[0]))
-	tokens, err := v.redeem(ctx, s, app, q.Get("code"), scopesOn(acct, app.Cloud, resource))
-	if err != nil {
-		return Result{}, err
-	}
-	if err := sameMailbox(acct, tokens.Identity); err != nil {
-		return Result{}, err
-	}
-	return v.keep(ctx, acct, resource, tokens)
+	return v.inWords(acct, app, refused(q))
 }
 
-// takeState uses up the state and checks that it is this browser's, in time.
+// inWords adds to Entra's refusal what it means and what to do about it, as far as
+// nobody has said that yet. What kind of failure it is stays as it is.
+func (v *Vault) inWords(acct Account, app App, err error) error {
+	e := fault.As(err)
+	if e == nil || e.Reply == nil || e.Err != nil {
+		return err
+	}
+	row, _, known := v.explain(acct, app, e.Reply)
+	if !known {
+		return err
+	}
+	said := *e
+	said.Err = errors.New(row.Meaning)
+	if said.Hint == "" {
+		said.Hint = row.Fix
+	}
+	return &said
+}
+
+// takeState uses up the state and checks that it is this browser's, in time. Nothing
+// of somebody else's comes back.
 func (v *Vault) takeState(ctx context.Context, state, browser string) (SignIn, error) {
-	const op = "finish the sign-in"
+	refuse := func(kind fault.Kind, why error) *fault.Error {
+		return &fault.Error{Kind: kind, Op: finishing, Err: why}
+	}
 	s, err := v.store.TakeSignIn(ctx, hash(state))
 	switch {
 	case errors.Is(err, fault.NotFound):
-		return s, fault.New(fault.NotFound, op, "this sign-in is not known, or was finished already").
-			WithHint("begin again; do not reload the page that Microsoft sends you to")
+		return SignIn{}, refuse(fault.NotFound, ErrUnknownState).WithHint("begin again; do not reload the page that Microsoft sends you to")
 	case err != nil:
-		return s, err
-	case !v.now().Before(s.Expires):
-		return s, fault.New(fault.NotFound, op, "this sign-in took longer than %.0f minutes", signInLife.Minutes()).WithHint("begin again")
+		return SignIn{}, err
 	case subtle.ConstantTimeCompare([]byte(s.Browser), []byte(hash(browser))) != 1:
-		return s, fault.New(fault.Denied, op, "another browser began this sign-in").
-			WithHint("begin and finish in the same browser, with cookies allowed")
+		return SignIn{}, refuse(fault.Denied, ErrOtherBrowser).WithHint("begin and finish in the same browser, with cookies allowed")
+	case !v.now().Before(s.Expires):
+		return s, refuse(fault.NotFound, ErrExpiredState).WithHint("begin again")
 	}
 	return s, nil
 }
 
-func (v *Vault) redeem(ctx context.Context, s SignIn, app App, code string, scopes []string) (entra.Tokens, error) {
+const finishing = "finish the sign-in"
+
+// finishSignIn turns the code into a grant.
+func (v *Vault) finishSignIn(ctx context.Context, s SignIn, q url.Values) (Result, error) {
+	code := q.Get("code")
 	if code == "" {
-		return entra.Tokens{}, fault.New(fault.Invalid, "finish the sign-in", "the address holds no code").WithHint("begin again")
+		return Result{}, fault.New(fault.Invalid, finishing, "the address holds no code").WithHint("begin again")
 	}
-	reg, err := v.registration(app)
+	acct, app, reg, err := v.toSignIn(ctx, s.Account)
 	if err != nil {
-		return entra.Tokens{}, err
+		return Result{}, err
 	}
 	verifier, err := v.seal.Open(s.Verifier, whatVerifier, s.StateHash)
 	if err != nil {
-		return entra.Tokens{}, err
+		return Result{}, err
 	}
-	t, err := v.entra.Redeem(ctx, reg, entra.Redemption{Code: code, Verifier: verifier.Reveal(), Redirect: s.Redirect, Nonce: s.Nonce, Scopes: scopes})
-	if err == nil && t.Refresh.Empty() {
-		return entra.Tokens{}, fault.New(fault.NeedsAdmin, "finish the sign-in", "the provider gave no refresh token").
-			WithHint("allow the app offline_access")
+	resource := resourceFor(acct, app.Cloud, acct.Purposes[0])
+	t, err := v.entra.Redeem(ctx, reg, entra.Redemption{
+		Code: code, Verifier: verifier.Reveal(), Redirect: s.Redirect, Nonce: s.Nonce, Scopes: scopesOn(acct, app.Cloud, resource),
+	})
+	if err != nil {
+		return Result{}, v.inWords(acct, app, err)
 	}
-	return t, err
+	return v.accept(ctx, acct, app, resource, t)
 }
 
-// sameMailbox refuses a grant for somebody else's mailbox: with it, servers would
+// accept checks who signed in and what it gave, for one resource, and keeps it.
+func (v *Vault) accept(ctx context.Context, acct Account, app App, resource string, t entra.Tokens) (Result, error) {
+	if t.Refresh.Empty() {
+		return Result{}, fault.New(fault.NeedsAdmin, finishing, "the provider gave no refresh token").WithHint("allow the app offline_access")
+	}
+	if err := rightPerson(acct, app, t.Identity); err != nil {
+		return Result{}, err
+	}
+	if len(t.Scopes) == 0 { // they are those that were asked for (RFC 6749 section 5.1)
+		t.Scopes = scopesOn(acct, app.Cloud, resource)
+	}
+	return v.keep(ctx, acct, resource, t)
+}
+
+// personalTenant is the tenant that id tokens of personal accounts name (reference
+// section 2.6).
+const personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
+// rightPerson refuses a grant for somebody else's mailbox: with it, servers would
 // answer “authenticated but not connected” much later, to nobody who knows why.
-func sameMailbox(acct Account, id entra.Identity) error {
-	want := acct.Mailbox.String()
+func rightPerson(acct Account, app App, id entra.Identity) error {
+	who, want := name(id), acct.Mailbox.String()
+	if strings.EqualFold(id.TenantID, personalTenant) && !takesPersonal(app.Tenant) {
+		return fault.New(fault.Denied, finishing, "%w: %s is a personal Microsoft account, and app %q is for tenant %s", ErrWrongMailbox, who, app.Name, app.Tenant).
+			WithHint("sign in with the work account of %s, in a private window", want)
+	}
 	if acct.Shared || strings.EqualFold(id.Username, want) || strings.EqualFold(id.Email, want) {
 		return nil
 	}
-	return fault.New(fault.Denied, "finish the sign-in", "%s signed in, but account %q is the mailbox %s", name(id), acct.Name, want).
-		WithHint("sign in as %s, in a private window if the browser knows %s; or mark the account as shared if %s may use that mailbox", want, name(id), name(id))
+	return fault.New(fault.Denied, finishing, "%w: %s, but account %q is the mailbox %s", ErrWrongMailbox, who, acct.Name, want).
+		WithHint("sign in as %s, in a private window if the browser knows %s; or mark the account as shared if %s may use that mailbox", want, who, who)
+}
+
+// takesPersonal reports whether personal accounts belong to a tenant.
+func takesPersonal(tenant string) bool {
+	switch strings.ToLower(tenant) {
+	case "", "common", "consumers", personalTenant: // "": not Entra, whose id that tenant is
+		return true
+	}
+	return false
 }
 
 func name(id entra.Identity) string {
@@ -242,7 +358,7 @@ func (v *Vault) keep(ctx context.Context, acct Account, resource string, t entra
 	now := v.now()
 	g, _, err := v.merge(Grant{
 		Account: acct.Name, SignedInAs: name(t.Identity), ObjectID: t.Identity.ObjectID, TenantID: t.Identity.TenantID,
-		Scopes: t.Scopes, SignedInAt: now,
+		SignedInAt: now,
 	}, resource, t)
 	if err != nil {
 		return Result{}, err
