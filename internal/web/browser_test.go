@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"postern/internal/fault"
 	"postern/internal/vault"
 	"postern/internal/web"
 )
@@ -82,15 +83,25 @@ func TestPagesFitEveryScreen(t *testing.T) {
 	t.Parallel()
 	ctx := openBrowser(t)
 	s := newSite(t)
+	s.vault.finish = func(url.Values, string) (vault.Result, error) {
+		return vault.Result{Account: vault.Account{Name: "scan"}}, fault.New(fault.Denied, "finish", "%w: eve@contoso.com", vault.ErrWrongMailbox)
+	}
+	s.device("POST", "scan", "")
 	auth := strings.Replace(s.url, "http://", "http://admin:"+password+"@", 1)
+	pages := []string{auth + "/", auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
 	for _, scheme := range []string{"light", "dark"} {
 		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
 		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
 			t.Fatal(err)
 		}
-		for _, page := range []string{auth + "/", s.url + "/signin/abc", s.url + web.CallbackPath} {
+		for _, page := range pages {
 			for _, width := range []int64{320, 390, 1440} {
-				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(page)); err != nil {
+				open := []chromedp.Action[chromedp.Void]{chromedp.EmulateViewport(width, 800), chromedp.Navigate(page)}
+				if page == "invitation" { // only a button leads there
+					open[1] = chromedp.Steps(chromedp.Navigate(auth+"/"), chromedp.Click(chromedp.CSS("details.more summary")),
+						chromedp.Click(chromedp.CSS(`form[action="/accounts/scan/consent"] button`)), chromedp.WaitVisible(chromedp.CSS("a.button")))
+				}
+				if err := chromedp.Do(ctx, open...); err != nil {
 					t.Fatal(err)
 				}
 				wide, err := chromedp.Run(ctx, chromedp.Evaluate[int64]("document.documentElement.scrollWidth"))

@@ -66,7 +66,14 @@ func explain(err error) (status int, m message) {
 func headline(err error) (status int, title, help string) {
 	reply := fault.ReplyOf(err)
 	status, title = byKind(err, reply)
-	if reply == nil {
+	switch {
+	case errors.Is(err, vault.ErrWrongMailbox):
+		return status, "Another account signed in", "mailbox"
+	case errors.Is(err, vault.ErrOtherBrowser):
+		return status, "Another browser began this sign-in", "browser"
+	case errors.Is(err, vault.ErrExpiredState):
+		return status, "This sign-in took too long", ""
+	case reply == nil:
 		return status, title, ""
 	}
 	switch reply.Enhanced {
@@ -76,7 +83,7 @@ func headline(err error) (status int, title, help string) {
 		return status, "This sign-in was finished already", ""
 	case "70008":
 		return status, "This sign-in took too long", ""
-	case "50020", "500200", "500208", "50178", "9001023":
+	case "50020", "500200", "500208":
 		return status, "This kind of account cannot sign in here", "personal"
 	}
 	return status, title, ""

@@ -280,10 +280,16 @@ func TestEachFailureHasItsPage(t *testing.T) {
 		status int
 		says   []string
 	}{
-		"declined":      {words(fault.Denied), 403, []string{"Permission was not given", "access_denied AADSTS65004: <i>User declined</i>", "Ask an administrator."}},
+		"declined": {words(fault.Denied), 403, []string{"Permission was not given", "access_denied AADSTS65004: <i>User declined</i>", "Ask an administrator."}},
+		"wrong mailbox": {
+			fault.New(fault.Denied, "finish the sign-in", `%w: eve@contoso.com, but account "scan" is the mailbox scan@contoso.com`, vault.ErrWrongMailbox).WithHint("sign in as scan@contoso.com"), 403,
+			[]string{"Another account signed in", "eve@contoso.com", "scan@contoso.com", "private window", "shared: true"},
+		},
+		"other browser": {fault.New(fault.Denied, "finish the sign-in", "%w", vault.ErrOtherBrowser).WithHint("begin again"), 403, []string{"Another browser began this sign-in", "with another account behind your back"}},
+		"too late":      {fault.New(fault.NotFound, "finish the sign-in", "%w", vault.ErrExpiredState).WithHint("begin again"), 404, []string{"This sign-in took too long", "longer than 10 minutes"}},
 		"wrong account": {said(fault.Denied, `eve@contoso.com signed in, but account "scan" is the mailbox scan@contoso.com`), 403, []string{"eve@contoso.com signed in", "Begin again."}},
 		"expired":       {said(fault.NotFound, "this sign-in took longer than 10 minutes"), 404, []string{"took longer than 10 minutes"}},
-		"replayed":      {said(fault.NotFound, "this sign-in is not known, or was finished already"), 404, []string{"finished already"}},
+		"replayed":      {fault.New(fault.NotFound, "finish the sign-in", "%w", vault.ErrUnknownState).WithHint("begin again"), 404, []string{"finished already"}},
 		"bad secret":    {words(fault.NeedsAdmin), 403, []string{"administrator must change"}},
 		"old code":      {words(fault.NeedsSignIn), 403, []string{"did not accept"}},
 		"outage":        {words(fault.Temporary), 503, []string{"could not be reached"}},
