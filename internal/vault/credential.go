@@ -52,15 +52,19 @@ func (v *Vault) Credential(ctx context.Context, account string, p Purpose, w Wan
 // Token is Credential for those who can use nothing but an access token. fresh asks
 // for a new one because a server refused the last.
 func (v *Vault) Token(ctx context.Context, account string, p Purpose, fresh bool) (secret.Text, error) {
+	acct, err := v.store.Account(ctx, account)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	if acct.Method == AppPassword {
+		return secret.Text{}, fault.New(fault.Invalid, "get a token", "account %q has an app password and no tokens", account).
+			WithHint("use the password where it is needed, or give the account another sign-in method")
+	}
 	w := Cached
 	if fresh {
 		w = Fresh
 	}
 	c, err := v.Credential(ctx, account, p, w)
-	if err == nil && c.Token.Empty() {
-		return secret.Text{}, fault.New(fault.Invalid, "get a token", "account %q has an app password and no tokens", account).
-			WithHint("use the password where it is needed, or give the account another sign-in method")
-	}
 	return c.Token, err
 }
 

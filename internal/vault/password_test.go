@@ -173,10 +173,12 @@ func TestAnAppPasswordIsHandedOut(t *testing.T) {
 	if c.User != "scan@contoso.com" || c.Password.Reveal() != "abcd efgh ijkl mnop" || !c.Token.Empty() || len(c.Scopes) > 0 {
 		t.Errorf("credential of %s with %d scopes", c.User, len(c.Scopes))
 	}
-	_, err = s.vault.Token(t.Context(), "scan", vault.Send, false)
-	s.wantKind(err, fault.Invalid)
-	if fault.HintOf(err) == "" {
-		t.Error("no hint")
+	for _, fresh := range []bool{false, true} {
+		_, err = s.vault.Token(t.Context(), "scan", vault.Send, fresh)
+		s.wantKind(err, fault.Invalid)
+		if fault.HintOf(err) == "" {
+			t.Error("no hint")
+		}
 	}
 	s.vault.Pass(t.Context())
 	s.wantAsked(0)
@@ -351,6 +353,26 @@ func TestAnAppWithACertificate(t *testing.T) {
 	_, err = s.credential(vault.Send, vault.Cached)
 	s.wantKind(err, fault.NeedsAdmin)
 	s.wantNoSecret("an error", err.Error())
+}
+
+// An app whose credential cannot even be read is an administrator's matter. It must
+// not look like the caller's mistake: the queue would give its messages up.
+func TestABrokenCertificatePauses(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	c := s.certificate()
+	app, err := s.vault.App(t.Context(), "m365")
+	s.must(err)
+	s.must(s.vault.PutApp(t.Context(), app, vault.Proof{Certificate: &c}))
+	s.must(s.put(vault.Application, "", vault.Send))
+	app, err = s.store.App(t.Context(), "m365")
+	s.must(err)
+	app.Certificate = []byte("no certificate")
+	s.must(s.store.PutApp(t.Context(), app))
+	_, err = s.credential(vault.Send, vault.Cached)
+	s.wantKind(err, fault.NeedsAdmin)
+	s.wantState(vault.NeedsAdmin)
+	s.wantAsked(0)
 }
 
 // An application's High Volume Email tokens are for another resource than its mail's.

@@ -78,7 +78,7 @@ func (v *Vault) mayAsk(ctx context.Context, n need, g Grant) error {
 func (v *Vault) ask(ctx context.Context, n need, g Grant) (Grant, error) {
 	reg, err := v.registration(n.app)
 	if err != nil {
-		return g, err
+		return g, v.judge(n, err, false)
 	}
 	ctx, cancel := outlast(ctx)
 	defer cancel()
