@@ -172,7 +172,7 @@ func TestSigninByDeviceCode(t *testing.T) {
 		t.Error("no token after the sign-in")
 	}
 	wrong := deviceSignIn(t, g, "invoices", func(v *visitor.Visitor, p visitor.Page) { goOn(t, v, p, "scan@contoso.com") })
-	if wrong.err == nil || !strings.Contains(wrong.stderr, "scan@contoso.com signed in") {
+	if wrong.err == nil || !strings.Contains(wrong.stderr, "the wrong account signed in: scan@contoso.com") {
 		t.Errorf("another person typed the code: %+v", wrong)
 	}
 	if rows := g.list(6, "accounts", "list"); rows[1]["name"] != "invoices" || rows[1]["state"] != "new" {
