@@ -64,9 +64,8 @@ type Target struct {
 	Method  Method
 	Shared  bool // the person who signed in need not be the mailbox
 
-	Proof       Proof        // with what the app proves who it is
-	PasswordSet time.Time    // when the app password was entered
-	Retires     []Retirement // what Microsoft has announced about app passwords for this purpose
+	Proof       Proof     // with what the app proves who it is
+	PasswordSet time.Time // when the app password was entered
 
 	Cloud        entra.Cloud
 	Tenant       string
@@ -78,13 +77,6 @@ type Target struct {
 type Proof struct {
 	What string    // "the client secret", "the certificate 4F2A…"; "" for a public client
 	Ends time.Time // zero: nobody knows
-}
-
-// Retirement is an announced end.
-type Retirement struct {
-	At     time.Time // zero: no date yet
-	Text   string    // one sentence
-	Source string    // who said so, and when
 }
 
 // Credential is what signs in at a server: a token or a password.

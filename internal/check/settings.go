@@ -126,17 +126,10 @@ func (c *checking) portFits() []finding {
 	return nil
 }
 
-// methodFits tells of ways to sign in that Microsoft has shut.
+// methodFits tells of what no server takes.
 func (c *checking) methodFits() []finding {
-	if c.Method != AppPassword {
-		return nil
-	}
-	switch {
-	case c.Purpose == Graph:
+	if c.Method == AppPassword && c.Purpose == Graph {
 		return []finding{{true, "Graph takes no passwords.", "Give the account another sign-in method."}}
-	case !c.Purpose.submits() && c.Cloud.Name != entra.Custom:
-		return []finding{{false, fmt.Sprintf("Microsoft has taken no passwords for %s since January 2023.", strings.ToUpper(string(c.Purpose))),
-			"Give the account another sign-in method: delegated or application."}}
 	}
 	return nil
 }

@@ -73,11 +73,28 @@ func (c *checking) recall(ctx context.Context) Stage {
 	if !c.PasswordSet.IsZero() {
 		st.Details = []Detail{{"entered", c.PasswordSet.UTC().Format(time.DateOnly)}}
 	}
-	for _, r := range c.Retires {
+	return c.whileItLasts(st)
+}
+
+// whileItLasts adds what Microsoft has said of passwords to this server.
+func (c *checking) whileItLasts(st Stage) Stage {
+	all, err := catalogue.Retirements()
+	if err != nil {
+		return c.failure(err, "What Microsoft has announced about passwords cannot be read.")
+	}
+	protocol := string(c.Purpose)
+	if c.Purpose.submits() {
+		protocol = catalogue.SMTP
+	}
+	if r, ok := catalogue.NextRetirement(all, protocol, c.Server.Host, c.Now()); ok {
 		st.Status = Warn
-		st.Summary += " " + r.Text
-		st.Next = "Move the account to another sign-in method before then: delegated or application."
-		st.Details = append(st.Details, Detail{"announced", r.Source})
+		st.Summary += " " + r.Says
+		st.Next = "Give the account another sign-in method before then: delegated or application."
+		if !c.Now().Before(r.Ends) {
+			st.Next = "Give the account another sign-in method: delegated or application."
+			c.doubt(StagePassword, st)
+		}
+		st.Details = append(st.Details, Detail{"announced", fmt.Sprintf("%s (%s, %s)", r.Source, r.Certainty, r.Dated)})
 	}
 	return st
 }
