@@ -22,6 +22,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"postern/internal/sim365"
+	"postern/internal/sim365/world"
 )
 
 // chromium starts a headless browser that reaches this machine only.
@@ -169,6 +170,9 @@ func (b *browser) look(name string) {
 			if dir == "" {
 				continue
 			}
+			if err := os.MkdirAll(dir, 0o750); err != nil {
+				b.t.Fatal(err)
+			}
 			picture := result(b, chromedp.FullScreenshot(100))
 			writeFile(b.t, filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", name, scheme, width)), picture)
 		}
@@ -230,8 +234,11 @@ func TestBrowser(t *testing.T) {
 		b := newBrowser(t, chrome)
 		link := g.link("scan")
 		b.open(link)
-		b.says("Sign in a mailbox", "Continue to Microsoft")
+		b.says("Sign in a mailbox", "scan@contoso.com", "send mail", "60 minutes from now", "Continue to Microsoft")
 		b.look("link")
+		b.press("details summary")
+		b.says("Sign in a mailbox", "AADSTS50011", g.url()+"/register_microsoft_graph_api/")
+		b.look("link-help")
 		b.press("form button")
 		b.sees("Enter password")
 		b.look("microsoft-password")
@@ -251,8 +258,8 @@ func TestBrowser(t *testing.T) {
 
 		other := newBrowser(t, chrome)
 		other.open(link)
-		other.press("form button")
-		other.says("This sign-in is over")
+		other.says("This link is over", "used already")
+		other.look("link-over")
 		other.content()
 	})
 
@@ -264,6 +271,8 @@ func TestBrowser(t *testing.T) {
 		b.press("#idBtn_Back")
 		b.says("Permission was not given", "Nothing was changed.", "AADSTS65004")
 		b.look("refused")
+		b.press("a.button") // try again
+		b.says("Sign in a mailbox", "invoices@contoso.com")
 		b.content()
 		g.has(t, "invoices", "new")
 	})
@@ -274,8 +283,10 @@ func TestBrowser(t *testing.T) {
 		b.identifyAs("noauth@contoso.com")
 		b.sees("Permissions requested")
 		b.press("#idSIButton9")
-		b.says("The sign-in was refused", "noauth@contoso.com", "invoices@contoso.com", "Nothing was changed.")
+		b.says("Another account signed in", "noauth@contoso.com", "invoices@contoso.com", "Nothing was changed.", "private window", "shared: true")
 		b.look("wrong-account")
+		b.do(chromedp.Reload())
+		b.says("This sign-in is over")
 		b.content()
 		g.has(t, "invoices", "new")
 	})
@@ -284,10 +295,11 @@ func TestBrowser(t *testing.T) {
 		b := newBrowser(t, chrome)
 		b.open(g.url() + "/register_microsoft_graph_api/?code=made-up&state=made-up")
 		b.says("This sign-in is over", "Begin again")
-		b.open(g.url() + "/signin/made-up")
-		b.press("form button")
-		b.says("This sign-in is over")
 		b.look("over")
+		b.open(g.url() + "/register_microsoft_graph_api/?code=made-up")
+		b.says("Half of this address is missing")
+		b.open(g.url() + "/signin/made-up")
+		b.says("This link is over")
 		b.content()
 	})
 
@@ -301,9 +313,9 @@ func TestBrowser(t *testing.T) {
 		}
 		thief := newBrowser(t, chrome)
 		thief.open(g.url() + "/register_microsoft_graph_api/?code=made-up&state=" + url.QueryEscape(u.Query().Get("state")))
-		if text := thief.text(); strings.Contains(text, "Signed in") || !strings.Contains(text, "Nothing was changed.") {
-			t.Errorf("another browser went on with the sign-in:\n%s", text)
-		}
+		thief.says("Another browser began this sign-in", "Nothing was changed.")
+		thief.look("other-browser")
+		thief.content()
 		g.has(t, "invoices", "new")
 	})
 
@@ -314,19 +326,22 @@ func TestBrowser(t *testing.T) {
 		b.identify()
 		b.sees("Permissions requested")
 		b.press("#idSIButton9")
-		b.says("This sign-in is over", "Nothing was changed.")
+		b.says("This sign-in took too long", "Nothing was changed.", "Try again")
+		b.look("too-late")
 		b.content()
 		g.has(t, "invoices", "new")
 	})
 
+	t.Run("Microsoft is ill", func(t *testing.T) { microsoftIll(t, g, chrome) })
+	t.Run("an administrator must agree", func(t *testing.T) { mustAgree(t, g, chrome) })
+	t.Run("device code", func(t *testing.T) { byCode(t, g, chrome) })
+
 	t.Run("accounts page", func(t *testing.T) {
 		g.trouble(t)
-		_, password, _ := strings.Cut(g.postern("admin", "password"), "password: ")
 		if p, err := g.visitor.Get(t.Context(), g.url()+"/"); err != nil || p.Status != http.StatusUnauthorized || strings.Contains(p.HTML, "contoso.com") {
 			t.Errorf("without a password: %d %v\n%s", p.Status, err, p.HTML)
 		}
-		b := newBrowser(t, chrome)
-		b.open(strings.Replace(g.url(), "://", "://admin:"+strings.TrimSpace(password)+"@", 1) + "/")
+		b := g.home(t, chrome)
 		b.says("Accounts", "scan@contoso.com", "active", "needs sign-in", "AADSTS50173", "needs an administrator", "5.7.139", "/register_microsoft_graph_api/")
 		b.look("accounts")
 		b.press(`form[action="/accounts/invoices/signin"] button`)
@@ -340,6 +355,167 @@ func TestBrowser(t *testing.T) {
 		g.has(t, "invoices", "active")
 	})
 	g.stop()
+}
+
+// microsoftIll lets the provider fail at each step where it can.
+func microsoftIll(t *testing.T, g *gate, chrome context.Context) {
+	for _, c := range []struct {
+		name, heading, words string
+		fault                world.Fault
+	}{
+		{"provider-error", "Microsoft has trouble of its own", "AADSTS90033", world.Fault{Where: "authorize", Kind: world.FaultReply, Code: "90033"}},
+		{"token-endpoint-ill", "Microsoft has trouble of its own", "503", world.Fault{Where: "token", Kind: world.FaultStatus, Code: "503"}},
+		{"token-endpoint-down", "Microsoft could not be reached", "Nothing was changed.", world.Fault{Where: "token", Kind: world.FaultDrop}},
+		{"redeemed-twice", "This sign-in was finished already", "AADSTS54005", world.Fault{Where: "token", Kind: world.FaultReply, Code: "54005"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBrowser(t, chrome)
+			b.open(g.link("invoices"))
+			c.fault.Times = -1
+			id := g.sim.World.Arm(c.fault)
+			defer g.sim.World.Disarm(id)
+			b.press("form button")
+			if c.fault.Where == "token" {
+				b.identify()
+				b.agree()
+			}
+			b.says(c.heading, c.words, "Try again")
+			b.look(c.name)
+			g.has(t, "invoices", "new")
+		})
+	}
+}
+
+// agree accepts what Microsoft asks for, once per account: the simulator remembers it.
+func (b *browser) agree() {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS("h1")))
+	if strings.Contains(b.text(), "Permissions requested") {
+		b.press("#idSIButton9")
+	}
+}
+
+// mustAgree is a tenant whose users may not agree for themselves: one tries, an
+// administrator gets a link, and then the user needs nobody any more.
+func mustAgree(t *testing.T, g *gate, chrome context.Context) {
+	rule := func(on bool) {
+		g.sim.World.UpdateTenant(g.contoso.Tenant.ID, func(tenant *world.Tenant) { tenant.Policy.AdminConsentNeeded = on })
+	}
+	rule(true)
+	defer rule(false)
+	g.sim.World.UpdateApp(g.contoso.App.ClientID, func(a *world.App) { clear(a.UserConsent) })
+	user := newBrowser(t, chrome)
+	user.begins(g.link("noauth"))
+	user.identify()
+	user.sees("Need admin approval")
+	user.press(`button[name="answer"]`)
+	user.says("An administrator must agree first", "AADSTS90094", "postern consent", "Nothing was changed.")
+	user.look("approval")
+	g.has(t, "noauth", "new")
+
+	b := g.home(t, chrome)
+	b.press(`section[aria-labelledby="a-noauth"] details summary`)
+	b.look("accounts-ways")
+	b.press(`form[action="/accounts/noauth/link"] button`)
+	b.says("A link for somebody else", "noauth@contoso.com", g.url()+"/signin/")
+	b.look("invitation")
+	b.press(`header a`)
+	b.press(`section[aria-labelledby="a-noauth"] details summary`)
+	b.press(`form[action="/accounts/noauth/consent"] button`)
+	b.says("Ask an administrator to agree", "contoso.onmicrosoft.com")
+	b.look("invitation-consent")
+	link := result(b, chromedp.Text(chromedp.CSS("code.copy")))
+
+	for _, who := range []string{"scan@contoso.com", "admin@contoso.com"} {
+		admin := newBrowser(t, chrome)
+		admin.open(link)
+		admin.says("Agree for your organisation", "An administrator of contoso.onmicrosoft.com", "noauth@contoso.com")
+		admin.look("link-consent")
+		admin.press("form button")
+		admin.sees("Sign in")
+		admin.fill("#i0116", who)
+		admin.press("#idSIButton9")
+		admin.identify()
+		if who != "admin@contoso.com" {
+			admin.sees("Need admin approval")
+			admin.press(`button[name="answer"]`)
+			admin.says("An administrator must agree first")
+			link = result(admin, chromedp.AttributeValue(chromedp.CSS("a.button"), "href")).Value
+			continue
+		}
+		admin.sees("Permissions requested")
+		admin.press("#idSIButton9")
+		admin.says("Agreed for the organisation", "noauth", "postern signin noauth")
+		admin.look("consented")
+		admin.do(chromedp.Reload())
+		admin.says("Agreed for the organisation")
+		admin.content()
+	}
+	user.press("a.button")
+	user.sees("Sign in a mailbox")
+	user.press("form button")
+	user.says("Signed in", "noauth@contoso.com")
+	b.content()
+	user.content()
+}
+
+// byCode signs in with one browser that shows a code and another that it is typed in.
+func byCode(t *testing.T, g *gate, chrome context.Context) {
+	b := g.home(t, chrome)
+	code := func() (page, typed string) {
+		b.press(`header a`)
+		b.press(`section[aria-labelledby="a-invoices"] details summary`)
+		b.press(`form[action="/accounts/invoices/device"] button`)
+		b.says("Sign in by code", "invoices@contoso.com", "15 minutes")
+		return result(b, chromedp.Text(chromedp.CSS(".steps a"))), result(b, chromedp.Text(chromedp.CSS(".code")))
+	}
+	answers := func(who, button string) {
+		page, typed := code()
+		other := newBrowser(t, chrome)
+		other.open(page)
+		other.fill("#otc", typed)
+		other.press("#idSIButton9")
+		other.sees("Sign in")
+		other.fill("#i0116", who)
+		other.press("#idSIButton9")
+		other.identify()
+		other.sees("Are you trying to sign in to Postern?")
+		other.press(chromedp.CSS(button))
+		if button == "#idSIButton9" {
+			other.agree()
+		}
+		other.content()
+	}
+	code()
+	b.press(`p.small a`)
+	b.says("Sign in by code", "This page stands still.")
+	b.press("details summary")
+	b.look("device")
+	b.press("form button")
+	b.sees("Accounts") // cancelled
+
+	answers("invoices@contoso.com", "#idBtn_Back")
+	b.says("Permission was not given", "Nothing was changed.", "Back to the accounts")
+	b.look("device-declined")
+	answers("scan@contoso.com", "#idSIButton9")
+	b.says("Another account signed in", "scan@contoso.com", "Nothing was changed.")
+	g.has(t, "invoices", "new")
+	answers("invoices@contoso.com", "#idSIButton9")
+	b.says("Signed in", "invoices@contoso.com", "postern check invoices")
+	b.look("device-done")
+	b.do(chromedp.Reload())
+	b.says("Signed in")
+	b.content()
+}
+
+// home opens the accounts page with a new password.
+func (g *gate) home(t *testing.T, chrome context.Context) *browser {
+	t.Helper()
+	_, password, _ := strings.Cut(g.postern("admin", "password"), "password: ")
+	b := newBrowser(t, chrome)
+	b.open(strings.Replace(g.url(), "://", "://admin:"+strings.TrimSpace(password)+"@", 1) + "/")
+	b.sees("Accounts")
+	return b
 }
 
 // has wants an account to be in a state, and nothing stored for a new one.

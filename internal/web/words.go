@@ -129,8 +129,12 @@ func nextStep(a vault.Account) string {
 	}
 }
 
-// sentence makes one of a message: a capital, a full stop. An address keeps its case.
+// sentence makes one of a message: a capital, a full stop. An address keeps its case,
+// and a command at its beginning or end its spelling, to be copied.
 func sentence(s string) string {
+	if strings.HasPrefix(s, command) {
+		return "Run: " + s
+	}
 	if s == "" {
 		return ""
 	}
@@ -138,8 +142,10 @@ func sentence(s string) string {
 		first, size := utf8.DecodeRuneInString(s)
 		s = string(unicode.ToUpper(first)) + s[size:]
 	}
-	if strings.ContainsAny(s[len(s)-1:], ".?!") {
+	if strings.ContainsAny(s[len(s)-1:], ".?!") || strings.Contains(s, ": "+command) {
 		return s
 	}
 	return s + "."
 }
+
+const command = "postern "
