@@ -20,8 +20,12 @@ const (
 )
 
 // Run keeps tokens fresh until ctx ends: those in use ahead of their end, those
-// of idle accounts often enough that their grant never lapses. It returns nil.
+// of idle accounts often enough that their grant never lapses. Meanwhile it watches
+// what will end. It returns nil.
 func (v *Vault) Run(ctx context.Context) error {
+	var radar sync.WaitGroup
+	radar.Go(func() { v.watch(ctx) })
+	defer radar.Wait()
 	for {
 		wait := time.NewTimer(v.pass(ctx))
 		select {
