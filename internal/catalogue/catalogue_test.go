@@ -115,27 +115,67 @@ func TestNoTwoEntriesMatchTheSame(t *testing.T) {
 	}
 }
 
-// referenceNumbers are the AADSTS codes of section 3 of the Microsoft reference.
-const referenceNumbers = `
+// The AADSTS codes of section 3 of the Microsoft reference, by its columns "must the user
+// sign in again" (S) and "retry" (R). Two stand apart: 50053 is never tried again by
+// itself whatever R says, and 50196 asks for minutes.
+const (
+	nobodySignsIn = `
 7000215 7000222 7000218 700025 70002 700027 700024 700030 50012 50013 500133 50048 50003 50146
-700016 700011 70001 7000112 90002 90038 50059 90019 50128 50194 9001023 90130 90124 9002332 500011 50001 650052 650056 650057 65002
-50011 500113 900971 70004 90014 900144 9002313 90023 90100 90004 900561 70003 70005 70007 70011 28002 28003 700022 700023 901002
-700054 50147 501491 501481 9002327
+700016 700011 90002 90038 50059 90019 50128 50194 9001023 90130 90124 9002332 50001 650057 65002
+50011 500113 900971 70004 90014 900144 90023 90100 90004 900561 70003 70005 70007 70011 28002 28003 700022 700023 901002 700054
+50000 90036 50086`
+	userSignsIn = `
+9002313 50147 501491 501481 9002327
 54005 700005 70000 70008 700082 700084 70043 50173 50089 50132 50133 50085 700020 16000
-65001 65004 65005 90094 90095 90008
-50020 50034 51004 50014 50053 50055 50144 50056 50057 50126 50064 50105 500208 90072
-50058 50072 50079 50074 50076 50078 50125 50135 50131 50158 50097 50155 50187 53000 53001 53002 53003 53004 53010 53011
-530032 530034 530035 50002 500021 500022 500212 500213
-70016 70018 90119 70019 90120 50199
-50033 50087 90006 90012 90024 90033 90090 70012 40010 50088 90055 50196 80001 80002 80005 80014 80012 80013 50000 90036 50086`
+65001 65004 50020 50034 51004 50053 50055 50144 50056 50126 50064 500208 90072
+50058 50072 50079 50074 50076 50078 50125 50135 50158 53004 70018 90119 70019 90120 50199`
+	adminFirst = `
+70001 7000112 500011 650052 650056 65005 90094 90095 90008 50014 50057 50105
+50131 50097 50155 50187 53000 53001 53002 53003 53010 53011 530032 530034 530035 50002 500021 500022 500212 500213 80012 80013`
+	passes    = `50033 50087 90006 90012 90024 90033 90090 70012 40010 80001 80002 80005 80014 70016`
+	throttled = `50088 90055 50196`
 
-func TestEveryNumberOfTheReferenceIsThere(t *testing.T) {
+	// Not in the reference, but answers of the real Entra and of the simulator's.
+	othersAdmin = `7000216 700021 7000229 1002012 900382`
+	othersUser  = `500112 70017`
+)
+
+func TestEveryNumberOfTheReferenceAsksForWhatTheReferenceSays(t *testing.T) {
 	t.Parallel()
 	c := load(t)
-	for _, number := range strings.Fields(referenceNumbers) {
-		got, ok := c.Lookup(catalogue.Query{Protocol: catalogue.OAuth, Code: "invalid_grant", Text: "AADSTS" + number + ": words. Trace ID: 1"})
-		if !ok || !slices.Contains(got.Match.AADSTS, number) {
-			t.Errorf("AADSTS%s finds %q", number, got.ID)
+	for _, group := range []struct {
+		numbers string
+		want    catalogue.Class
+		retry   []catalogue.Retry
+	}{
+		{nobodySignsIn + " " + adminFirst + " " + othersAdmin, catalogue.NeedsAdmin, []catalogue.Retry{catalogue.No, catalogue.Once}},
+		{userSignsIn + " " + othersUser, catalogue.NeedsSignIn, []catalogue.Retry{catalogue.No}},
+		{passes, catalogue.Temporary, []catalogue.Retry{catalogue.Backoff, catalogue.Poll}},
+		{throttled, catalogue.Throttled, []catalogue.Retry{catalogue.Backoff}},
+	} {
+		for _, number := range strings.Fields(group.numbers) {
+			got, ok := c.Lookup(catalogue.Query{Protocol: catalogue.OAuth, Code: "invalid_grant", Text: "AADSTS" + number + ": words. Trace ID: 1"})
+			if !ok || !slices.Contains(got.Match.AADSTS, number) {
+				t.Errorf("AADSTS%s finds %q", number, got.ID)
+				continue
+			}
+			if got.Class != group.want || !slices.Contains(group.retry, got.Retry) {
+				t.Errorf("AADSTS%s (%s): class %s, retry %s; want %s, one of %s", number, got.ID, got.Class, got.Retry, group.want, group.retry)
+			}
+		}
+	}
+}
+
+// An account never fails for good: each answer of Entra's either passes or names
+// somebody who can mend it.
+func TestNoAnswerOfEntrasIsPermanent(t *testing.T) {
+	t.Parallel()
+	for _, e := range load(t).All() {
+		if e.Protocol == catalogue.OAuth && (e.Class == catalogue.Permanent || e.Class == catalogue.Quota) {
+			t.Errorf("%s is %s", e.ID, e.Class)
+		}
+		if waits := e.Class == catalogue.Temporary || e.Class == catalogue.Throttled; e.Protocol == catalogue.OAuth && !waits && e.Who == catalogue.Nobody {
+			t.Errorf("%s pauses, and nobody is to act", e.ID)
 		}
 	}
 }
