@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,38 @@ func TestCheckAsksThoughPaused(t *testing.T) {
 	if r := g.check("machine", "send"); !r.OK {
 		t.Errorf("after it was mended: %s", r.Headline)
 	}
+}
+
+// TestACheckLiftsWhatAServerPaused has mail wait for a switch, and go on when a person
+// has flipped it and checks.
+func TestACheckLiftsWhatAServerPaused(t *testing.T) {
+	t.Parallel()
+	g := newGate(t)
+	g.unlimited("noauth@contoso.com")
+	g.setUp("  - {name: fax, account: noauth, password: {env: DEVICE_PASSWORD}}\n")
+	c, err := g.loginAs("fax", g.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := simpleMail("noauth@contoso.com", "them@elsewhere.example", "waits", "<waits@test.example>")
+	if err := submit(c, "noauth@contoso.com", "them@elsewhere.example", raw); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	state := func() any {
+		rows := g.list(3, "accounts", "list")
+		return rows[slices.IndexFunc(rows, func(r map[string]any) bool { return r["name"] == "noauth" })]["state"]
+	}
+	waitFor(t, "the pause", func() bool { return state() == "needs_admin" })
+	if r := g.check("noauth", "send"); r.OK || state() != "needs_admin" {
+		t.Errorf("nothing was mended yet: %s, %v", r.Headline, state())
+	}
+	g.sim.World.SetPolicy("noauth@contoso.com", func(p *world.MailboxPolicy) { p.SMTPAuthDisabled = new(false) })
+	if r := g.check("noauth", "send"); !r.OK || state() != "active" {
+		t.Errorf("after it was mended: %s, %v", r.Headline, state())
+	}
+	waitFor(t, "the message that waited", func() bool { return len(g.queue("--state", "delivered")) == 1 })
+	g.stop()
 }
 
 // networked is what `postern check --network --json` says of one cloud.

@@ -22,7 +22,9 @@ import (
 )
 
 // Check runs the staged connection check of one of an account's purposes. It asks for
-// a credential as a person does: that the account is paused is no reason not to.
+// a credential as a person does: that the account is paused is no reason not to. When a
+// mail server was what paused it, a check that succeeds lifts the pause, and its mail
+// goes on at once.
 func (a *App) Check(ctx context.Context, acct vault.Account, p vault.Purpose, onStage func(check.Stage)) (check.Report, error) {
 	reg, err := a.Vault.App(ctx, acct.App)
 	if err != nil {
@@ -48,7 +50,11 @@ func (a *App) Check(ctx context.Context, acct vault.Account, p vault.Purpose, on
 			return check.Credential(c), err
 		},
 	}
-	return check.Run(ctx, target, deps, onStage), nil
+	r := check.Run(ctx, target, deps, onStage)
+	if r.OK && p != vault.Graph && (p == sendsFor(acct) || !acct.May(sendsFor(acct))) { // reading proves nothing of sending
+		err = a.Vault.Worked(ctx, acct.Name)
+	}
+	return r, err
 }
 
 // serverFor is the mail server of a purpose; Graph has none.

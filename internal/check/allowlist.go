@@ -35,9 +35,6 @@ type Host struct {
 // wildcard reports whether the entry stands for many names.
 func (h Host) wildcard() bool { return strings.HasPrefix(h.Name, "*.") }
 
-// tested reports whether there is something this machine can try.
-func (h Host) tested() bool { return !h.wildcard() && h.NeededBy == Machine }
-
 // AllowList is what a cloud needs, its own hosts first, then what Microsoft publishes
 // (reference section 7). Required are the sign-in host and those of the purposes used;
 // nil means sending and reading mail.

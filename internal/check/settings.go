@@ -116,7 +116,7 @@ func (c *checking) portFits() []finding {
 		return []finding{{true, "Without TLS neither token nor password may be sent.", fmt.Sprintf("Set TLS to %s or %s.", mail.STARTTLS, mail.Implicit)}}
 	case s.TLS != mail.STARTTLS && s.TLS != mail.Implicit:
 		return []finding{{true, fmt.Sprintf("%q is not a TLS mode.", s.TLS), fmt.Sprintf("Set TLS to %s or %s.", mail.STARTTLS, mail.Implicit)}}
-	case known && purpose != c.Purpose && !(purpose.submits() && c.Purpose.submits()):
+	case known && purpose != c.Purpose && (!purpose.submits() || !c.Purpose.submits()):
 		return []finding{{true, fmt.Sprintf("Port %d is for %s, not for %s.", s.Port, purpose, c.Purpose), next}}
 	case s.Port == 465 && strings.HasSuffix(strings.ToLower(s.Host), ".office365.com"):
 		return []finding{{true, "Microsoft does not serve port 465.", next}}
