@@ -206,7 +206,7 @@ func openIMAP(ctx context.Context, cfg mailbox.Config, cred vault.Credential) (*
 		for i := range offered {
 			offered[i] = strings.TrimPrefix(offered[i], "AUTH=")
 		}
-		login = relay.PasswordLogin(offered, cred.User, cred.Password)
+		login = sasl.NewPasswordClient(offered, cred.User, cred.Password)
 	}
 	if err := c.Authenticate(ctx, login); err != nil {
 		return nil, errors.Join(err, c.Close())

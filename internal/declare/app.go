@@ -33,6 +33,7 @@ func (a Applier) app(d App) (step, error) {
 	if err != nil {
 		return nil, err
 	}
+	cloud.HVEScope = strings.TrimSpace(d.HVEScope)
 	want := vault.App{Name: d.Name, Tenant: strings.TrimSpace(d.Tenant), ClientID: strings.TrimSpace(d.ClientID), Cloud: cloud}
 	if d.SecretExpires != "" {
 		if want.SecretExpires, err = time.Parse(time.DateOnly, strings.TrimSpace(d.SecretExpires)); err != nil {

@@ -45,6 +45,7 @@ type App struct {
 	CertificateKey *SecretRef `yaml:"certificate_key,omitempty"` // PEM; absent: keep the stored one
 	Cloud          string     `yaml:"cloud,omitempty"`           // global, usgov, dod, china, custom
 	Custom         *Custom    `yaml:"custom,omitempty"`          // with cloud: custom
+	HVEScope       string     `yaml:"hve_scope,omitempty"`       // delegated scope of High Volume Email; absent: SMTP.Send
 }
 
 // Custom is a cloud of the operator's own: any OpenID provider, any mail server.

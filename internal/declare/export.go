@@ -18,7 +18,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range apps {
-		d := App{Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name}
+		d := App{Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name, HVEScope: v.Cloud.HVEScope}
 		if !v.SecretExpires.IsZero() {
 			d.SecretExpires = v.SecretExpires.UTC().Format(time.DateOnly)
 		}

@@ -28,6 +28,10 @@ type Cloud struct {
 	IMAP mail.Server `json:"imap"`
 	POP3 mail.Server `json:"pop3"`
 
+	// HVEScope is the delegated scope of High Volume Email on Outlook, which Microsoft
+	// does not document (reference section 10); "" is SMTP.Send.
+	HVEScope string `json:"hve_scope,omitempty"`
+
 	// CA is a PEM bundle trusted beside the system's, for every host above.
 	CA string `json:"ca,omitempty"`
 }

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 
@@ -87,7 +88,7 @@ const (
 // identityScopes go with every delegated request: who signed in, and a refresh token.
 func identityScopes() []string { return []string{"openid", "profile", "email", "offline_access"} }
 
-// Resource is whom a delegated token for a purpose (send, imap, pop3, graph) is for.
+// Resource is whom a delegated token for a purpose (send, imap, pop3, graph, hve) is for.
 func Resource(cloud Cloud, purpose string) string {
 	if purpose == "graph" {
 		return strings.TrimRight(cloud.Graph, "/")
@@ -98,7 +99,7 @@ func Resource(cloud Cloud, purpose string) string {
 // Scopes are the delegated scopes for the purposes, each once. Those of two
 // resources may stand in one authorize request, never in one token request.
 func Scopes(cloud Cloud, purposes []string) []string {
-	names := map[string]string{"send": scopeSMTP, "imap": scopeIMAP, "pop3": scopePOP3, "graph": scopeGraph}
+	names := map[string]string{"send": scopeSMTP, "imap": scopeIMAP, "pop3": scopePOP3, "graph": scopeGraph, "hve": cmp.Or(cloud.HVEScope, scopeSMTP)}
 	var scopes []string
 	for _, p := range purposes {
 		if name, ok := names[p]; ok {

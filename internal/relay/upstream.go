@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"slices"
 
 	gosasl "github.com/emersion/go-sasl"
 
@@ -75,17 +74,8 @@ func withToken(route Route, token secret.Text) login {
 
 func withPassword(route Route) login {
 	return func(mechanisms []string) gosasl.Client {
-		return PasswordLogin(mechanisms, route.Mailbox.String(), route.Password)
+		return sasl.NewPasswordClient(mechanisms, route.Mailbox.String(), route.Password)
 	}
-}
-
-// PasswordLogin chooses how a password signs in at a server that offers these
-// mechanisms: PLAIN, or LOGIN where there is nothing better.
-func PasswordLogin(mechanisms []string, user string, password secret.Text) gosasl.Client {
-	if slices.Contains(mechanisms, gosasl.Plain) {
-		return gosasl.NewPlainClient("", user, password.Reveal())
-	}
-	return gosasl.NewLoginClient(user, password.Reveal())
 }
 
 func (s *SMTP) open(ctx context.Context, route Route, as login) (Upstream, error) {

@@ -1,6 +1,8 @@
 package sasl
 
 import (
+	"slices"
+
 	"github.com/emersion/go-sasl"
 
 	"postern/internal/secret"
@@ -42,4 +44,13 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 		return nil, true, s.authenticate(s.user, secret.New(string(response)))
 	}
 	return nil, false, sasl.ErrUnexpectedClientResponse
+}
+
+// NewPasswordClient chooses how a password signs in at a server that offers these
+// mechanisms: PLAIN (RFC 4616), or LOGIN where there is nothing better.
+func NewPasswordClient(offered []string, user string, password secret.Text) sasl.Client {
+	if slices.Contains(offered, sasl.Plain) {
+		return sasl.NewPlainClient("", user, password.Reveal())
+	}
+	return sasl.NewLoginClient(user, password.Reveal())
 }

@@ -97,10 +97,6 @@ func (v *Vault) setPassword(a *Account, old Account, clear *secret.Text) error {
 	case takes && old.Method == a.Method && old.Mailbox.Same(a.Mailbox):
 		a.Password, a.PasswordSet = old.Password, old.PasswordSet
 	}
-	if a.Method == AppPassword && len(a.Password) == 0 {
-		return fault.New(fault.Invalid, op, "account %q has no app password", a.Name).
-			WithHint("make one under https://mysignins.microsoft.com/security-info and give it with the account")
-	}
 	return nil
 }
 

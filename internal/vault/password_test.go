@@ -227,8 +227,6 @@ func TestAccountsThatCannotWork(t *testing.T) {
 		"no such purpose":               {"m365", "scan@contoso.com", vault.Delegated, []vault.Purpose{"fly"}, nil, "hve"},
 		"no purpose":                    {"m365", "scan@contoso.com", vault.Delegated, nil, nil, "no purpose"},
 		"no app":                        {"none", "scan@contoso.com", vault.Delegated, []vault.Purpose{vault.Send}, nil, `"none"`},
-		"app password without one":      {"hosts", "scan@contoso.com", vault.AppPassword, []vault.Purpose{vault.Send}, nil, "no app password"},
-		"app password of blanks":        {"hosts", "scan@contoso.com", vault.AppPassword, []vault.Purpose{vault.Send}, new(secret.New("  ")), "no app password"},
 		"app password for Graph":        {"hosts", "scan@contoso.com", vault.AppPassword, []vault.Purpose{vault.Graph}, clear, "send, imap and pop3"},
 		"app password for HVE":          {"hosts", "scan@contoso.com", vault.AppPassword, []vault.Purpose{vault.HVE}, clear, "send, imap and pop3"},
 		"personal app password":         {"hosts", "eve@outlook.com", vault.AppPassword, []vault.Purpose{vault.Send}, clear, "no longer work with SMTP, IMAP or POP for personal accounts"},
@@ -386,5 +384,28 @@ func TestAppOnlyHighVolumeEmail(t *testing.T) {
 		if tok, err := s.world.CheckToken(c.Token.Reveal()); err != nil || tok.Resource != want || !slices.Equal(c.Scopes, []string{want + "/.default"}) {
 			t.Errorf("%s: resource %s, scopes %q, %v", p, tok.Resource, c.Scopes, err)
 		}
+	}
+}
+
+// An export holds no passwords, and must be fit for an empty database all the same.
+func TestAppPasswordAccountWithoutOneSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.must(s.vault.PutApp(t.Context(), vault.App{Name: "hosts", Cloud: s.cloud}, vault.Proof{}))
+	a := s.scan()
+	a.Name, a.App, a.Method, a.Purposes = "printer", "hosts", vault.AppPassword, []vault.Purpose{vault.Send}
+	for _, given := range []*secret.Text{nil, new(secret.New("  "))} {
+		s.must(s.vault.PutAccount(t.Context(), a, given))
+		_, err := s.vault.Credential(t.Context(), "printer", vault.Send, vault.Cached)
+		s.wantKind(err, fault.NeedsSignIn)
+		if !strings.Contains(fault.HintOf(err), "postern accounts password printer") {
+			t.Errorf("hint %q", fault.HintOf(err))
+		}
+	}
+	s.must(s.vault.PutAccount(t.Context(), a, new(secret.New("abcd efgh"))))
+	c, err := s.vault.Credential(t.Context(), "printer", vault.Send, vault.Cached)
+	s.must(err)
+	if c.Password.Reveal() != "abcd efgh" {
+		t.Error("another password came back")
 	}
 }

@@ -56,6 +56,9 @@ type Vault struct {
 
 // Open builds a Vault; [Vault.Run] keeps its tokens fresh.
 func Open(c Config) *Vault {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Vault{
 		store: c.Store, seal: c.Sealer, entra: c.Entra, publicURL: strings.TrimRight(c.PublicURL, "/"),
 		holder: c.Holder, now: c.Now, log: c.Log, catalogue: c.Catalogue, alert: c.Alert, lanes: map[string]*lane{},
@@ -128,6 +131,9 @@ func (v *Vault) proveByCertificate(app string, old App, given *entra.Certificate
 		return nil, nil, nil
 	case given.Leaf == nil || given.Key == nil:
 		return nil, nil, fault.New(fault.Invalid, "put app", "a certificate and its private key are needed, and one of them is missing")
+	}
+	if err := given.Valid(v.now()); err != nil {
+		return nil, nil, err
 	}
 	_, clear := given.PEM()
 	key, err = v.seal.Seal(clear, whatKey, app)

@@ -163,13 +163,9 @@ func scopesOn(acct Account, cloud entra.Cloud, resource string) []string {
 	}
 	var same []string
 	for _, p := range acct.Purposes {
-		if entra.Resource(cloud, string(p)) != resource {
-			continue
+		if entra.Resource(cloud, string(p)) == resource {
+			same = append(same, string(p))
 		}
-		if p == HVE { // Microsoft names no scope of its own for it, and it is submission all the same
-			p = Send
-		}
-		same = append(same, string(p))
 	}
 	return entra.Scopes(cloud, same)
 }
