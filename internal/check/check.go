@@ -238,7 +238,7 @@ func (c *checking) hide(s secret.Text) {
 		return
 	}
 	c.secrets = append(c.secrets, s)
-	for _, m := range []mechanism{sasl.NewXOAUTH2Client(c.Mailbox.String(), s), &plain{c.Mailbox.String(), s}} {
+	for _, m := range []mechanism{sasl.NewXOAUTH2Client(c.Mailbox.String(), s), sasl.NewPasswordClient([]string{mechanismPlain}, c.Mailbox.String(), s)} {
 		if _, response, err := m.Start(); err == nil {
 			c.secrets = append(c.secrets, secret.New(string(response)))
 		}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -152,8 +153,7 @@ func (c *checking) permissionFits(cl claims) []finding {
 		fmt.Sprintf("Add the delegated permission %s to the app registration and sign the mailbox in again.", scopes[0])}}
 }
 
-// neededScopes are the delegated permissions of which one will do. That of High Volume
-// Email is not documented.
+// neededScopes are the delegated permissions of which one will do.
 func (c *checking) neededScopes() []string {
 	switch c.Purpose {
 	case IMAP:
@@ -163,7 +163,7 @@ func (c *checking) neededScopes() []string {
 	case Graph:
 		return []string{"Mail.Send", "Mail.Send.Shared"}
 	case HVE:
-		return []string{"SMTP.Send", "Mail.Send"}
+		return []string{cmp.Or(c.Cloud.HVEScope, "SMTP.Send")}
 	}
 	return []string{"SMTP.Send"}
 }

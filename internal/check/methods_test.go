@@ -48,7 +48,7 @@ func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) 
 func TestAnAppPassword(t *testing.T) {
 	t.Parallel()
 	plain := b64("\x00scan@contoso.com\x00" + appPassword)
-	submission := smtpServer().with("AUTH LOGIN", "334 VXNlcm5hbWU6").with(b64("scan@contoso.com"), "334 UGFzc3dvcmQ6").with(b64(appPassword), "235 2.7.0 Authentication successful")
+	submission := smtpServer().with("AUTH LOGIN "+b64("scan@contoso.com"), "334 UGFzc3dvcmQ6").with(b64(appPassword), "235 2.7.0 Authentication successful")
 	for _, c := range []struct {
 		name    string
 		purpose check.Purpose

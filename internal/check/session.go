@@ -27,6 +27,23 @@ type session interface {
 	close()
 }
 
+// mechanism is a SASL client as the mail protocols take it.
+type mechanism interface {
+	Start() (name string, initial []byte, err error)
+	Next(challenge []byte) (response []byte, err error)
+}
+
+// mechanism makes of a credential what signs in at a server that offers these: XOAUTH2
+// of a token, PLAIN or LOGIN of a password.
+func (l Credential) mechanism(offers []string) mechanism {
+	if l.Password.Empty() {
+		return sasl.NewXOAUTH2Client(l.User, l.Token)
+	}
+	return sasl.NewPasswordClient(offers, l.User, l.Password)
+}
+
+const mechanismPlain = "PLAIN"
+
 // open dials the protocol of the purpose over the connection of the tcp stage.
 func (c *checking) open(ctx context.Context) (session, error) {
 	cfg := mailbox.Config{Server: c.Server, RootCAs: c.RootCAs, Dial: c.take}
