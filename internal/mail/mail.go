@@ -163,6 +163,7 @@ func checkLiteral(d string) error {
 
 // Envelope is who a message is from and to on the wire, whatever its headers say.
 type Envelope struct {
+	ID       string    `json:"id,omitempty"` // what the queue calls the message; it is not on the wire
 	From     Address   `json:"from"`
 	To       []Address `json:"to"`
 	EightBit bool      `json:"eight_bit,omitempty"` // the body has octets above 127 (RFC 6152)

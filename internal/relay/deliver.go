@@ -114,7 +114,7 @@ func (r *Relay) send(ctx context.Context, c *link, m Message) (smtp.Result, erro
 		return smtp.Result{}, fault.Wrap(fault.Temporary, "open message body", err)
 	}
 	defer func() { _ = body.Close() }()
-	env := mail.Envelope{From: m.From, EightBit: m.EightBit, UTF8: m.UTF8}
+	env := mail.Envelope{ID: m.ID, From: m.From, EightBit: m.EightBit, UTF8: m.UTF8}
 	for _, rcpt := range m.Recipients {
 		if rcpt.State == Waiting {
 			env.To = append(env.To, rcpt.Address)

@@ -9,12 +9,12 @@ import (
 	"postern/internal/sim365/world"
 )
 
-// struck lets an armed fault happen at stage "send". Done means that the request
-// has been dealt with; hangUp, that it must not be answered once it has. A
+// struck lets an armed fault happen at a stage. Done means that the request has been
+// dealt with; hangUp, that it must not be answered once it has. A
 // reply's Code is "503 ErrorServerBusy text", a status's Code the number, and
 // Delay its Retry-After.
-func (s *server) struck(w http.ResponseWriter, r *http.Request, mailbox string) (hangUp, done bool) {
-	f, ok := s.world.Strike("graph", "send", mailbox)
+func (s *server) struck(w http.ResponseWriter, r *http.Request, stage, mailbox string) (hangUp, done bool) {
+	f, ok := s.world.Strike("graph", stage, mailbox)
 	if !ok {
 		return false, false
 	}

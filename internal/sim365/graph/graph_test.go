@@ -182,8 +182,13 @@ func TestWithoutTokenOrMIME(t *testing.T) {
 	}
 	r := e.request(t, "/v1.0/me/sendMail", e.token(), strings.NewReader("{}"))
 	r.Header.Set("Content-Type", "application/json")
+	if status, code := e.do(t, r); status != 400 || code != "ErrorInvalidRecipients" {
+		t.Errorf("empty JSON: %d %s", status, code)
+	}
+	r = e.request(t, "/v1.0/me/sendMail", e.token(), strings.NewReader("<mail/>"))
+	r.Header.Set("Content-Type", "text/xml")
 	if status, _ := e.do(t, r); status != 415 {
-		t.Errorf("JSON: %d", status)
+		t.Errorf("XML: %d", status)
 	}
 }
 

@@ -25,10 +25,6 @@ func accessDenied() problem {
 	return problem{http.StatusForbidden, "ErrorAccessDenied", "Access is denied. Check credentials and try again."}
 }
 
-func meNeedsUser() problem {
-	return problem{http.StatusBadRequest, "BadRequest", "/me request is only valid with delegated authentication flow."}
-}
-
 func noUser(name string) problem {
 	return problem{http.StatusNotFound, "ErrorInvalidUser", "The requested user '" + name + "' is invalid."}
 }
@@ -37,8 +33,14 @@ func noMailbox() problem {
 	return problem{http.StatusNotFound, "MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise."}
 }
 
-func notMIME() problem {
-	return problem{http.StatusUnsupportedMediaType, "UnsupportedMediaType", "The simulator takes MIME only: Content-Type text/plain."}
+func unknownType() problem {
+	return problem{http.StatusUnsupportedMediaType, "UnsupportedMediaType", "The Content-Type is neither text/plain nor application/json."}
+}
+
+func badRequest(code, message string) problem { return problem{http.StatusBadRequest, code, message} }
+
+func noItem() problem {
+	return problem{http.StatusNotFound, "ErrorItemNotFound", "The specified object was not found in the store."}
 }
 
 func badMIME() problem {
