@@ -106,4 +106,18 @@ func TestDeviceCodeRefused(t *testing.T) {
 		}
 		s.wantRefusal(poll(nil), 70016, "authorization_pending")
 	})
+	t.Run("blocked after it was approved", func(t *testing.T) {
+		t.Parallel()
+		s := newStand(t)
+		d, poll := s.device()
+		v := s.visitor()
+		p := s.must(v.Get(t.Context(), d.Verification+"?otc="+d.UserCode))
+		p = s.fill(v, p, nil, "")
+		p = s.fill(v, p, map[string]string{"loginfmt": s.user.UPN}, "")
+		p = s.fill(v, p, map[string]string{"passwd": password}, "")
+		p = s.fill(v, p, nil, "Continue")
+		s.fill(v, p, nil, "Accept")
+		s.world.UpdateTenant("contoso.com", func(t *world.Tenant) { t.Policy.DeviceCodeBlocked = true })
+		s.wantRefusal(poll(nil), 53003, "invalid_grant")
+	})
 }

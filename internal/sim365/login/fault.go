@@ -25,15 +25,14 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, f world.Fault
 		}
 		return false
 	case world.FaultReply:
+		retryAfter(w, f.Delay)
 		fail(asserted(f.Code))
 	case world.FaultStatus:
 		status, err := strconv.Atoi(f.Code)
 		if err != nil || status < 100 || status > 599 {
 			status = http.StatusServiceUnavailable
 		}
-		if f.Delay > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(f.Delay.Seconds())))
-		}
+		retryAfter(w, f.Delay)
 		w.WriteHeader(status)
 	case world.FaultGarbage:
 		w.Header().Set("Content-Type", "application/json")
@@ -44,6 +43,12 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, f world.Fault
 		return false
 	}
 	return true
+}
+
+func retryAfter(w http.ResponseWriter, d time.Duration) {
+	if d > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(d.Seconds())))
+	}
 }
 
 // pause waits, unless the client gives up first.

@@ -45,6 +45,15 @@ func TestFaultsAtTheTokenEndpoint(t *testing.T) {
 		t.Errorf("status: %d, Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
 
+	arm(world.Fault{Kind: world.FaultReply, Code: "AADSTS90055", Delay: 7 * time.Second})
+	if resp, err = s.server.Client().PostForm(s.server.URL+"/contoso.com/oauth2/v2.0/token", s.refreshForm(first.RefreshToken)); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if date := resp.Header.Get("Date"); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "7" || date != s.world.Now().UTC().Format(http.TimeFormat) {
+		t.Errorf("throttled: %d, Retry-After %q, Date %q", resp.StatusCode, resp.Header.Get("Retry-After"), date)
+	}
+
 	before := s.world.Count("refresh")
 	arm(world.Fault{Kind: world.FaultDrop})
 	if _, err := refresh(); err == nil || s.world.Count("refresh") != before {

@@ -232,6 +232,9 @@ func (s *Server) byDevice(c call) (response, *failure) {
 	if f != nil {
 		return response{}, f
 	}
+	if t, _ := s.world.Tenant(u.TenantID); t.Policy.DeviceCodeBlocked { // since somebody approved
+		return response{}, aadsts(53003)
+	}
 	s.world.Bump("device_code")
 	return s.issue(c, u, g, q, ""), nil
 }

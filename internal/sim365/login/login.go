@@ -70,6 +70,7 @@ func New(w *world.World, c Config) *Server {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
+	w.Header().Set("Date", s.world.Now().UTC().Format(http.TimeFormat)) // by the clock that tokens are dated with
 	s.routes.ServeHTTP(w, r)
 }
 

@@ -100,7 +100,7 @@ type Fault struct {
 	Mailbox string        `json:"mailbox"` // "" = any
 	Kind    FaultKind     `json:"kind"`
 	Code    string        `json:"code"`  // for reply: the whole reply line; for oauth: the AADSTS number
-	Delay   time.Duration `json:"delay"` // for slow
+	Delay   time.Duration `json:"delay"` // slow, backoff: how long; reply and status at the token endpoint: Retry-After
 	Times   int           `json:"times"` // how often it still strikes; negative = always
 }
 
