@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +95,7 @@ func TestPagesFitEveryScreen(t *testing.T) {
 		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
 			t.Fatal(err)
 		}
-		for _, page := range pages {
+		for i, page := range pages {
 			for _, width := range []int64{320, 390, 1440} {
 				open := []chromedp.Action[chromedp.Void]{chromedp.EmulateViewport(width, 800), chromedp.Navigate(page)}
 				if page == "invitation" { // only a button leads there
@@ -107,6 +108,15 @@ func TestPagesFitEveryScreen(t *testing.T) {
 				wide, err := chromedp.Run(ctx, chromedp.Evaluate[int64]("document.documentElement.scrollWidth"))
 				if err != nil || wide > width {
 					t.Errorf("%s is %d wide on a screen of %d: %v", page, wide, width, err)
+				}
+				if dir := os.Getenv("POSTERN_SCREENSHOTS"); dir != "" {
+					picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+					if err == nil {
+						err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("page%d-%s-%d.png", i, scheme, width)), picture, 0o600)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
 				}
 				worst, err := chromedp.Run(ctx, chromedp.Evaluate[float64](worstContrast))
 				if err != nil || worst < 4.5 {

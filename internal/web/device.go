@@ -130,7 +130,7 @@ func (s *Server) beginDevice(w http.ResponseWriter, r *http.Request) {
 		err = s.devices.start(r.Context(), code, s.awaitDevice)
 	}
 	if err != nil {
-		s.fail(w, r, err, "/")
+		s.fail(w, r, err, home)
 		return
 	}
 	http.Redirect(w, r, "/accounts/"+url.PathEscape(code.Account)+"/device", http.StatusSeeOther)
@@ -197,5 +197,5 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) {
 // cancelDevice gives a sign-in by code up.
 func (s *Server) cancelDevice(w http.ResponseWriter, r *http.Request) {
 	s.devices.cancel(r.PathValue("name"))
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.Redirect(w, r, home, http.StatusSeeOther)
 }

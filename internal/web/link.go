@@ -121,7 +121,7 @@ func (s *Server) showInvitation(w http.ResponseWriter, r *http.Request, p invita
 		return
 	}
 	if p.Address, err = s.newLink(r, d.Account.Name, consent); err != nil {
-		s.fail(w, r, err, "/")
+		s.fail(w, r, err, home)
 		return
 	}
 	if consent {

@@ -11,21 +11,28 @@ import (
 
 // message is a page with something to say.
 type message struct {
-	Title, Text, Next, Words string
-	Good                     bool
-	Done                     *vault.Description // the account that something good was done for
-	Consented                bool               // by an administrator; nobody signed in
-	Help                     string             // which help a failure comes with
-	Again                    string             // where to try once more
-	Home                     bool               // a way back to the accounts page
+	Title, Text, Next string
+	Words             string // Microsoft's own
+	Good              bool
+	Done              *vault.Description // the account that something good was done for
+	Consented         bool               // by an administrator; nobody signed in
+	Help              string             // which help a failure comes with
+	Again             string             // where to try once more
+	Home              bool               // a way back to the accounts page
 }
 
+// home is the accounts page.
+const home = "/"
+
 // fail shows what went wrong with a sign-in: one sentence, the next step, and the
-// server's own words as text. again is where to try once more, if anywhere.
+// server's own words as text. again is where to try once more, if anywhere; home is
+// for those who came from there.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, again string) {
 	s.Log.WarnContext(r.Context(), "a sign-in failed", "kind", fault.KindOf(err).String(), "error", err)
 	status, m := explain(err)
-	m.Again = again
+	if m.Home = again == home; !m.Home {
+		m.Again = again
+	}
 	s.show(w, r, status, "message.html", m)
 }
 
@@ -44,15 +51,25 @@ func (s *Server) failLookup(w http.ResponseWriter, r *http.Request, err error) {
 func explain(err error) (status int, m message) {
 	m = message{Text: "Nothing was changed.", Next: sentence(fault.HintOf(err))}
 	status, m.Title, m.Help = headline(err)
+	reply, why := fault.ReplyOf(err), ""
 	if e := fault.As(err); e != nil && e.Err != nil {
-		m.Text = sentence(e.Err.Error()) + " " + m.Text
+		why = sentence(e.Err.Error())
 	}
-	if reply := fault.ReplyOf(err); reply != nil {
+	passes := errors.Is(err, fault.Temporary) || errors.Is(err, fault.Throttled)
+	switch {
+	case reply != nil:
 		m.Words = reply.String()
+	case passes: // a cause of our network's or disk's is not for whoever has a link
+		why = "The log says why."
+	}
+	if why != "" && why != m.Title+"." {
+		m.Text = why + " " + m.Text
 	}
 	switch {
+	case m.Help == "consent":
+		m.Next = "Ask an administrator of your organisation to agree, then sign in again."
 	case m.Next != "":
-	case errors.Is(err, fault.Temporary), errors.Is(err, fault.Throttled):
+	case passes:
 		m.Next = "Try again in a few minutes."
 	default:
 		m.Next = "Begin again from the accounts page, or with: postern signin NAME"

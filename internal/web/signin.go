@@ -27,7 +27,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 	}
 	address, err := next()
 	if err != nil {
-		s.fail(w, r, err, "/")
+		s.fail(w, r, err, home)
 		return
 	}
 	http.Redirect(w, r, address, http.StatusSeeOther)

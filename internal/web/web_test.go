@@ -206,7 +206,7 @@ func TestALinkIsNotLostToAnOutage(t *testing.T) {
 	s := newSite(t)
 	s.vault.begin = fault.New(fault.Temporary, "read the provider's metadata", "connection refused")
 	a := s.post("/signin/abc")
-	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `href="`+s.url+`/signin/link-for-scan"`) {
+	if a.says(t, "could not be reached", "The log says why.", "!connection refused"); a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `href="`+s.url+`/signin/link-for-scan"`) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
@@ -282,7 +282,7 @@ func TestEachFailureHasItsPage(t *testing.T) {
 	}{
 		"declined": {words(fault.Denied), 403, []string{"Permission was not given", "access_denied AADSTS65004: <i>User declined</i>", "Ask an administrator."}},
 		"wrong mailbox": {
-			fault.New(fault.Denied, "finish the sign-in", `%w: eve@contoso.com, but account "scan" is the mailbox scan@contoso.com`, vault.ErrWrongMailbox).WithHint("sign in as scan@contoso.com"), 403,
+			fault.New(fault.Denied, "finish the sign-in", `%w: eve@contoso.com, but account "scan" is the mailbox scan@contoso.com`, vault.ErrWrongMailbox).WithHint("sign in as scan@contoso.com, in a private window"), 403,
 			[]string{"Another account signed in", "eve@contoso.com", "scan@contoso.com", "private window", "shared: true"},
 		},
 		"other browser": {fault.New(fault.Denied, "finish the sign-in", "%w", vault.ErrOtherBrowser).WithHint("begin again"), 403, []string{"Another browser began this sign-in", "with another account behind your back"}},

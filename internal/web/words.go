@@ -15,7 +15,7 @@ import (
 func (s *Server) words() template.FuncMap {
 	return template.FuncMap{
 		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
-		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may,
+		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may, "told": told,
 	}
 }
 
@@ -149,3 +149,14 @@ func sentence(s string) string {
 }
 
 const command = "postern "
+
+// advice is a sentence and the command it ends with, if any.
+type advice struct{ Words, Command string }
+
+// told takes the command off, so that a page can set it as what is typed.
+func told(s string) advice {
+	if i := strings.LastIndex(s, ": "+command); i >= 0 {
+		return advice{Words: s[:i+1], Command: s[i+2:]}
+	}
+	return advice{Words: s}
+}
