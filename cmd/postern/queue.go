@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"postern/internal/app"
 	"postern/internal/fault"
@@ -17,23 +18,21 @@ import (
 
 func newQueue(c *cli) *cobra.Command {
 	return group("queue", "The durable queue of outgoing mail",
-		newQueueList(c), newQueueShow(c), newQueueRetry(c), newQueueDelete(c), newQueueDownload(c))
+		newQueueList(c), newQueueShow(c), newQueueDownload(c),
+		newQueueAct(c, relay.Retry), newQueueAct(c, relay.Hold), newQueueAct(c, relay.Release), newQueueAct(c, relay.Delete))
 }
 
 func newQueueList(c *cli) *cobra.Command {
 	var asJSON bool
 	var f relay.Filter
-	var state string
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List messages, oldest first, with why each one waits and until when",
 		Example: "  postern queue list --state failed\n  postern queue list --account scan --json",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch f.State = relay.State(state); f.State {
-			case "", relay.Queued, relay.Delivering, relay.Delivered, relay.Failed:
-			default:
-				return fault.New(fault.Invalid, "queue list", "--state %q is not known; allowed: queued, delivering, delivered, failed", state)
+			if err := checkState(f.State); err != nil {
+				return err
 			}
 			return c.with(cmd.Context(), func(a *app.App) error {
 				msgs, err := a.Store.Messages(cmd.Context(), f)
@@ -59,16 +58,32 @@ func newQueueList(c *cli) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
-	fl.StringVar(&f.Account, "account", "", "only this account")
-	fl.StringVar(&f.Device, "device", "", "only this device")
-	fl.StringVar(&state, "state", "", "only queued, delivering, delivered or failed")
+	narrow(fl, &f)
 	fl.StringVar(&f.After, "after", "", "only messages after this id (paging)")
 	fl.IntVar(&f.Limit, "limit", 100, "at most so many")
 	return cmd
 }
 
-// sayWhy gives messages that nobody has tried, because their account is paused, the
-// account's reason.
+// narrow adds the flags that choose among messages.
+func narrow(fl *pflag.FlagSet, f *relay.Filter) {
+	fl.StringVar(&f.Account, "account", "", "only this account")
+	fl.StringVar(&f.Device, "device", "", "only this device")
+	fl.StringVar((*string)(&f.State), "state", "", "only "+states)
+	fl.StringVar(&f.Text, "text", "", "only where this stands in an address, the subject, the Message-ID or the id")
+}
+
+const states = "queued, held, delivering, delivered or failed"
+
+func checkState(s relay.State) error {
+	switch s {
+	case "", relay.Queued, relay.Held, relay.Delivering, relay.Delivered, relay.Failed:
+		return nil
+	}
+	return fault.New(fault.Invalid, "queue", "--state %q is not known; allowed: %s", s, states)
+}
+
+// sayWhy gives messages that nobody has tried the reason: their account is paused, or
+// has used up one of its limits.
 func sayWhy(ctx context.Context, a *app.App, msgs []relay.Message) error {
 	accounts, err := a.Vault.Accounts(ctx)
 	if err != nil {
@@ -83,8 +98,25 @@ func sayWhy(ctx context.Context, a *app.App, msgs []relay.Message) error {
 			why[acct.Name] = acct.Reason
 		}
 	}
+	paces, err := a.Store.Paces(ctx, time.Now())
+	if err != nil {
+		return err
+	}
+	until := make(map[string]time.Time, len(paces))
+	for _, p := range paces {
+		if why[p.Account] == "" {
+			why[p.Account], until[p.Account] = "waits its turn: "+p.Reason+" may go from this mailbox", p.Until
+		}
+	}
 	for i := range msgs {
-		if m := &msgs[i]; m.State == relay.Queued && m.Reason == "" {
+		m := &msgs[i]
+		if m.State != relay.Queued {
+			continue
+		}
+		if at := until[m.Account]; at.After(m.NotBefore) {
+			m.NotBefore = at
+		}
+		if m.Reason == "" {
 			m.Reason = why[m.Account]
 		}
 	}
@@ -159,53 +191,14 @@ func showMessage(w io.Writer, m relay.Message) error {
 	row("tries", fmt.Sprint(m.Attempts))
 	row("next", next(m))
 	row("done", when(m.Done))
+	row("reports on", m.About)
+	row("sender told", string(m.Bounce))
 	row("why", m.Reason)
 	for _, r := range m.Recipients {
 		row("to", fmt.Sprintf("%s  %s  %s", r.Address, r.State, r.Reply))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-func newQueueRetry(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:     "retry ID...",
-		Short:   "Try messages again now, failed ones included",
-		Example: "  postern queue retry ID",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return c.each(cmd, ids, "due now", func(a *app.App, id string) error {
-				return a.Store.RequeueMessage(cmd.Context(), id, time.Now())
-			})
-		},
-	}
-}
-
-func newQueueDelete(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:     "delete ID...",
-		Short:   "Delete messages for good",
-		Example: "  postern queue delete ID",
-		Args:    args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return c.each(cmd, ids, "deleted", func(a *app.App, id string) error {
-				return a.Store.DeleteMessage(cmd.Context(), id)
-			})
-		},
-	}
-}
-
-// each does one thing to several messages and says what became of each.
-func (c *cli) each(cmd *cobra.Command, ids []string, done string, f func(*app.App, string) error) error {
-	return c.with(cmd.Context(), func(a *app.App) error {
-		for _, id := range ids {
-			if err := f(a, id); err != nil {
-				return err
-			}
-			_, _ = fmt.Fprintln(c.stdout, id, done)
-		}
-		return nil
-	})
 }
 
 func newQueueDownload(c *cli) *cobra.Command {

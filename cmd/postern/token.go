@@ -32,7 +32,8 @@ func newToken(c *cli) *cobra.Command {
 OAUTHBEARER themselves: mutt, msmtp, offlineimap, scripts. Only accounts that are
 declared with give_tokens: true have any to give. Whoever has the token is the
 mailbox until the token ends, so do not write it down; ask again instead, which
-costs nothing while it lives. Each one given is a line in the log.`,
+costs nothing while it lives. Each one given is a line in the audit log
+(postern audit).`,
 		Example: `  postern token scan --for imap
   postern token scan --for smtp --json
   msmtp --auth=xoauth2 --user=scan@contoso.com --passwordeval='postern token scan --for smtp' …`,
@@ -86,6 +87,9 @@ func giveToken(ctx context.Context, c *cli, a *app.App, name string, p vault.Pur
 	}
 	cred, err := a.Vault.Credential(ctx, name, p, want)
 	if err != nil {
+		return err
+	}
+	if err := a.WriteDown(ctx, who(), "token", name, "for "+string(p)+", good until "+cred.Expires.UTC().Format(time.RFC3339)); err != nil {
 		return err
 	}
 	newLogger(c.stderr, a.Config.LogFormat, a.Config.LogLevel.Level).
