@@ -11,26 +11,27 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"time"
 )
 
 // authority is a certificate authority that lives as long as the simulator and
-// signs one certificate for this machine.
+// signs one certificate for this machine, and for the name it goes by.
 type authority struct {
 	pem    string
 	server tls.Certificate
 }
 
-func newAuthority() (authority, error) {
+func newAuthority(host string) (authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return authority{}, fmt.Errorf("make CA key: %w", err)
 	}
 	root := certificate("Postern simulator CA")
 	root.IsCA, root.BasicConstraintsValid, root.KeyUsage = true, true, x509.KeyUsageCertSign
-	// Should somebody ever import it, it can vouch for this machine only.
+	// Should somebody ever import it, it can vouch for this machine and that name only.
 	root.PermittedDNSDomainsCritical = true
-	root.PermittedDNSDomains = []string{"localhost"}
+	root.PermittedDNSDomains = slices.Compact([]string{localhost, host})
 	root.PermittedIPRanges = []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)}, {IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)}}
 	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
 	if err != nil {
@@ -40,8 +41,8 @@ func newAuthority() (authority, error) {
 	if err != nil {
 		return authority{}, fmt.Errorf("make server key: %w", err)
 	}
-	leaf := certificate("localhost")
-	leaf.DNSNames = []string{"localhost"}
+	leaf := certificate(host)
+	leaf.DNSNames = root.PermittedDNSDomains
 	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	leaf.KeyUsage, leaf.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, serverKey.Public(), key)

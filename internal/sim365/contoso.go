@@ -21,7 +21,8 @@ type Contoso struct {
 
 // Contoso adds the fixture to the world. The app registration gets the given
 // redirect URIs; its service principal is registered in Exchange with full access
-// to Scan and Invoices, so that app-only works once an admin has consented.
+// to Scan and Invoices and on the list of HVE, so that app-only works once an admin has
+// consented.
 func (s *Sim) Contoso(redirectURIs ...string) Contoso { return AddContoso(s.World, redirectURIs...) }
 
 // AddContoso is [Sim.Contoso] for a world that is not served (yet).
@@ -52,6 +53,9 @@ func AddContoso(w *world.World, redirectURIs ...string) Contoso {
 		},
 		Registered: map[string]bool{c.Tenant.ID: true},
 		FullAccess: map[string]bool{c.Scan.UPN: true, c.Invoices.UPN: true},
+	})
+	w.SetPolicy(c.HVE.UPN, func(p *world.MailboxPolicy) {
+		p.HVEApps = []string{world.ServicePrincipalID(c.App.ClientID, c.Tenant.ID)}
 	})
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"postern/internal/sim365/exchange"
@@ -38,6 +39,7 @@ func (c control) handler() http.Handler {
 	m.HandleFunc("POST /faults", c.arm)
 	m.HandleFunc("DELETE /faults/{id}", c.disarm)
 	m.HandleFunc("PUT /lives", c.lives)
+	m.HandleFunc("PUT /clock", c.clock)
 	m.HandleFunc("POST /tokens/expire", c.expire)
 	m.HandleFunc("POST /keys/rotate", c.rotate)
 	m.HandleFunc("GET /counters/{name}", c.counter)
@@ -143,7 +145,8 @@ func (c control) patchMailbox(w http.ResponseWriter, r *http.Request) {
 	patch(w, r, func(into func(any) error) bool {
 		c.sim.World.SetPolicy(r.PathValue("mailbox"), func(p *world.MailboxPolicy) {
 			changed := *p
-			if p.SMTPAuthDisabled != nil { // JSON writes through pointers
+			changed.HVEApps = slices.Clone(p.HVEApps) // JSON writes through slices and pointers
+			if p.SMTPAuthDisabled != nil {
 				changed.SMTPAuthDisabled = new(*p.SMTPAuthDisabled)
 			}
 			if into(&changed) == nil {
@@ -215,6 +218,16 @@ func (c control) lives(w http.ResponseWriter, r *http.Request) {
 	}
 	if read(w, r, &d) {
 		c.sim.World.SetLives(time.Duration(d.Access), time.Duration(d.Refresh))
+		done(w, true)
+	}
+}
+
+func (c control) clock(w http.ResponseWriter, r *http.Request) {
+	var d struct {
+		Ahead span `json:"ahead"`
+	}
+	if read(w, r, &d) {
+		c.sim.SetClockAhead(time.Duration(d.Ahead))
 		done(w, true)
 	}
 }

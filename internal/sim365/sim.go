@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/mail"
@@ -29,6 +30,8 @@ import (
 // Options says how to start. The zero value is good: free ports, an empty world.
 type Options struct {
 	World          *world.World  // nil makes an empty one
+	Host           string        // what clients are told to call; "" means localhost. Any other name needs a proxy that knows it
+	ClockAhead     time.Duration // how far the simulator's clock is ahead of its world's
 	Ports          Ports         // 0 takes a free one
 	DeviceInterval time.Duration // how often device codes may be polled; 0 means 5 s
 	RejectOverRate bool          // refuse messages above the limit per minute; Microsoft documents a delay
@@ -43,6 +46,8 @@ type Sim struct {
 	World    *world.World
 	Exchange *exchange.Servers // the mailboxes, for tests that look at or change folders
 
+	host      string
+	ahead     atomic.Int64 // of the world's own clock, in nanoseconds
 	ca        authority
 	listeners listeners
 	web       []*http.Server
@@ -53,20 +58,25 @@ type Sim struct {
 
 type listeners struct{ authority, graph, smtp, hve, imap, pop3, control net.Listener }
 
-// host is the name in the certificate, and what clients are told to call.
-const host = "localhost"
+const localhost = "localhost"
 
 // Start starts all servers. They run until Stop is called or ctx ends.
 func Start(ctx context.Context, o Options) (*Sim, error) {
-	s := &Sim{World: o.World, log: o.Log}
+	s := &Sim{World: o.World, host: o.Host, log: o.Log}
 	if s.World == nil {
 		s.World = world.New()
 	}
+	if s.host == "" {
+		s.host = localhost
+	}
+	now := s.World.Now
+	s.World.Now = func() time.Time { return now().Add(time.Duration(s.ahead.Load())) }
+	s.SetClockAhead(o.ClockAhead)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if s.ca, err = newAuthority(); err != nil {
+	if s.ca, err = newAuthority(s.host); err != nil {
 		return nil, err
 	}
 	if err := s.listeners.open(ctx, o.Ports); err != nil {
@@ -121,25 +131,29 @@ func (s *Sim) Stop() {
 func (s *Sim) CAPEM() string { return s.ca.pem }
 
 // Authority is the sign-in host, "https://localhost:PORT".
-func (s *Sim) Authority() string { return "https://" + at(s.listeners.authority) }
+func (s *Sim) Authority() string { return "https://" + at(s.host, s.listeners.authority) }
 
 // Graph is both the address of Graph and its resource in scopes.
-func (s *Sim) Graph() string { return "https://" + at(s.listeners.graph) }
+func (s *Sim) Graph() string { return "https://" + at(s.host, s.listeners.graph) }
 
-// Control is the address of the control API, "http://localhost:PORT".
-func (s *Sim) Control() string { return "http://" + at(s.listeners.control) }
+// Control is the address of the control API, "http://localhost:PORT" whatever the host.
+func (s *Sim) Control() string { return "http://" + at(localhost, s.listeners.control) }
 
 // SMTP is the submission server, for smtp.office365.com:587.
-func (s *Sim) SMTP() mail.Server { return server(s.listeners.smtp, mail.STARTTLS) }
+func (s *Sim) SMTP() mail.Server { return s.server(s.listeners.smtp, mail.STARTTLS) }
 
 // HVE is the High Volume Email server, for smtp-hve.office365.com:587.
-func (s *Sim) HVE() mail.Server { return server(s.listeners.hve, mail.STARTTLS) }
+func (s *Sim) HVE() mail.Server { return s.server(s.listeners.hve, mail.STARTTLS) }
 
 // IMAP is for outlook.office365.com:993.
-func (s *Sim) IMAP() mail.Server { return server(s.listeners.imap, mail.Implicit) }
+func (s *Sim) IMAP() mail.Server { return s.server(s.listeners.imap, mail.Implicit) }
 
 // POP3 is for outlook.office365.com:995.
-func (s *Sim) POP3() mail.Server { return server(s.listeners.pop3, mail.Implicit) }
+func (s *Sim) POP3() mail.Server { return s.server(s.listeners.pop3, mail.Implicit) }
+
+// SetClockAhead makes the simulator's clock differ from its world's: in the dates of its
+// answers, in the times in tokens, and in what it finds expired. Negative is behind.
+func (s *Sim) SetClockAhead(d time.Duration) { s.ahead.Store(int64(d)) }
 
 // Deliver puts a message into a mailbox's INBOX.
 func (s *Sim) Deliver(mailbox string, raw []byte) error { return s.Exchange.Deliver(mailbox, raw) }
@@ -172,10 +186,10 @@ func (l *listeners) close() {
 	}
 }
 
-func at(l net.Listener) string { return net.JoinHostPort(host, strconv.Itoa(port(l))) }
+func at(host string, l net.Listener) string { return net.JoinHostPort(host, strconv.Itoa(port(l))) }
 
-func server(l net.Listener, mode mail.TLSMode) mail.Server {
-	return mail.Server{Host: host, Port: port(l), TLS: mode}
+func (s *Sim) server(l net.Listener, mode mail.TLSMode) mail.Server {
+	return mail.Server{Host: s.host, Port: port(l), TLS: mode}
 }
 
 // port of a listener of ours, which is always TCP.

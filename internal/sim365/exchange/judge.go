@@ -103,8 +103,14 @@ func (s *Servers) bearer(svc service, c credentials, user world.User) verdict {
 	}
 	app, _ := s.world.App(t.ClientID)
 	access := app.FullAccess[strings.ToLower(user.UPN)]
-	if t.UserID != "" {
+	switch {
+	case t.UserID != "":
 		return delegated(svc, t, user, access)
+	case svc.name == "hve":
+		listed := s.world.Policy(user.UPN).HVEApps
+		access = slices.ContainsFunc(listed, func(id string) bool {
+			return strings.EqualFold(id, world.ServicePrincipalID(t.ClientID, t.TenantID))
+		})
 	}
 	return applied(svc, t, app, access)
 }
@@ -122,8 +128,8 @@ func delegated(svc service, t world.Token, user world.User, access bool) verdict
 }
 
 // applied: an application token needs its permission, its service principal in
-// Exchange and the mailbox permission. For High Volume Email the last is
-// Add-HVEAppAccess, and no service principal is registered.
+// Exchange and the mailbox permission. For High Volume Email the last is the account's
+// list of apps (Add-HVEAppAccess), and no service principal is registered.
 func applied(svc service, t world.Token, app world.App, access bool) verdict {
 	permitted := slices.Contains(t.Roles, svc.role) ||
 		svc.name == "smtp" && slices.Contains(app.Permissions, rbacRole)

@@ -137,26 +137,53 @@ func (c *client) logIn(user, password string) string {
 func TestHighVolumeEmail(t *testing.T) {
 	t.Parallel()
 	const hve = "hve@contoso.com"
-	allowed := grant(false, hve)
+	listed := func(id func(*estate) string) change {
+		return func(e *estate) {
+			e.w.SetPolicy(hve, func(p *world.MailboxPolicy) { p.HVEApps = []string{id(e)} })
+		}
+	}
+	allowed := listed(func(e *estate) string { return world.ServicePrincipalID(e.app.ClientID, e.tenant.ID) })
 	for name, c := range map[string]struct {
 		prepare change
 		user    string
 		token   []func(*world.Token)
 		want    string
 	}{
-		"allowed":        {allowed, hve, as(appOnly("Mail.Send")), smtpWelcome},
-		"not allowed":    {func(*estate) {}, hve, as(appOnly("Mail.Send")), smtpAuthRefused + " [~]"},
-		"role of SMTP":   {allowed, hve, as(appOnly("SMTP.SendAsApp")), smtpAuthRefused + " [~]"},
-		"usual mailbox":  {allowed, "scan@contoso.com", as(), smtpHVEUser + " [~]"},
-		"ends too soon":  {allowed, hve, as(appOnly("Mail.Send"), func(t *world.Token) { t.Expires = time.Now().Add(9 * time.Minute) }), smtpHVEExpiresSoon + " [~]"},
-		"own switch":     {with(allowed, policy(func(p *world.TenantPolicy) { p.SMTPAuthDisabled, p.BasicAuthRetired = true, true })), hve, as(appOnly("Mail.Send")), smtpWelcome},
-		"malformed user": {allowed, "", as(appOnly("Mail.Send")), smtpHVEUser + " [~]"},
+		"allowed":          {allowed, hve, as(appOnly("Mail.Send")), smtpWelcome},
+		"not allowed":      {func(*estate) {}, hve, as(appOnly("Mail.Send")), smtpAuthRefused + " [~]"},
+		"client id listed": {listed(func(e *estate) string { return e.app.ClientID }), hve, as(appOnly("Mail.Send")), smtpAuthRefused + " [~]"},
+		"FullAccess":       {grant(true, hve), hve, as(appOnly("Mail.Send")), smtpAuthRefused + " [~]"},
+		"another user":     {allowed, hve, as(), smtpAuthRefused + " [~]"},
+		"role of SMTP":     {allowed, hve, as(appOnly("SMTP.SendAsApp")), smtpAuthRefused + " [~]"},
+		"usual mailbox":    {allowed, "scan@contoso.com", as(), smtpHVEUser + " [~]"},
+		"ends too soon":    {allowed, hve, as(appOnly("Mail.Send"), func(t *world.Token) { t.Expires = time.Now().Add(9 * time.Minute) }), smtpHVEExpiresSoon + " [~]"},
+		"own switch":       {with(allowed, policy(func(p *world.TenantPolicy) { p.SMTPAuthDisabled, p.BasicAuthRetired = true, true })), hve, as(appOnly("Mail.Send")), smtpWelcome},
+		"malformed user":   {allowed, "", as(appOnly("Mail.Send")), smtpHVEUser + " [~]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEstate(t)
 			c.prepare(e)
 			expect(t, e.dial(t, "hve").signIn(c.user, e.token(c.token...)), c.want)
+		})
+	}
+	for name, c := range map[string]struct {
+		scope string
+		life  time.Duration
+		want  string
+	}{
+		"its own user":         {"SMTP.Send", time.Hour, smtpWelcome},
+		"user's other scope":   {"IMAP.AccessAsUser.All", time.Hour, smtpAuthRefused + " [~]"},
+		"user's ends too soon": {"SMTP.Send", 9 * time.Minute, smtpHVEExpiresSoon + " [~]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEstate(t)
+			user, _ := e.w.User(hve)
+			token := e.token(func(t *world.Token) {
+				t.UserID, t.UPN, t.Scopes, t.Expires = user.ObjectID, hve, []string{c.scope}, time.Now().Add(c.life)
+			})
+			expect(t, e.dial(t, "hve").signIn(hve, token), c.want)
 		})
 	}
 	t.Run("inside only", func(t *testing.T) {

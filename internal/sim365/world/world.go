@@ -90,6 +90,10 @@ type MailboxPolicy struct {
 	NoLicence        bool   `json:"no_licence"` // IMAP: authenticated but not connected
 	Full             bool   `json:"full"`       // 554 5.2.2 mailbox full
 	Limits           Limits `json:"limits"`
+
+	// HVEApps is Add-HVEAppAccess: the object ids (never client ids) of the enterprise
+	// apps that may send as this High Volume Email account.
+	HVEApps []string `json:"hve_apps"`
 }
 
 // Fault is one misbehaviour, armed for the next Times matching requests.
