@@ -105,7 +105,9 @@ func TestDeviceSignIn(t *testing.T) {
 func TestADeviceAsksForOneResource(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	s.world.UpdateApp(s.app.ClientID, func(a *world.App) { a.AdminConsent[a.HomeTenant] = true })
+	s.world.UpdateApp(s.app.ClientID, func(a *world.App) {
+		a.Permissions, a.AdminConsent[a.HomeTenant] = append(a.Permissions, "Mail.ReadWrite"), true
+	})
 	a := s.scan()
 	a.Purposes = []vault.Purpose{vault.IMAP, vault.Graph}
 	s.must(s.vault.PutAccount(t.Context(), a, nil))
@@ -131,6 +133,7 @@ func TestDeviceSignInFails(t *testing.T) {
 		kind   fault.Kind
 		is     error
 		says   string
+		alone  bool // it has no next step
 	}{
 		"declined": {before: func(s *stand, d vault.DeviceSignIn) { s.typesCode(d, "scan@contoso.com", true) },
 			kind: fault.Denied, says: "authorization_declined"},
@@ -140,14 +143,14 @@ func TestDeviceSignInFails(t *testing.T) {
 			if n == 5 {
 				cancel()
 			}
-		}, kind: fault.Temporary, is: context.Canceled},
+		}, kind: fault.Temporary, is: context.Canceled, alone: true},
 		"down to the end": {before: func(s *stand, _ vault.DeviceSignIn) {
 			s.world.Arm(world.Fault{Where: "token", Kind: world.FaultStatus, Code: "503", Times: -1})
 		}, look: func(s *stand, _ vault.DeviceSignIn, _ func(), _ int) { s.pass(time.Minute) }, kind: fault.NotFound, says: "nobody signed in with the code"},
 		"the app is refused": {before: func(s *stand, _ vault.DeviceSignIn) {
 			s.world.UpdateApp(s.app.ClientID, func(a *world.App) { a.SecretExpired = true })
 		}, kind: fault.NeedsAdmin, says: "client secret"},
-		"the account is gone": {before: func(s *stand, _ vault.DeviceSignIn) { s.must(s.vault.DeleteAccount(s.Context(), "scan")) }, kind: fault.NotFound},
+		"the account is gone": {before: func(s *stand, _ vault.DeviceSignIn) { s.must(s.vault.DeleteAccount(s.Context(), "scan")) }, kind: fault.NotFound, alone: true},
 		"the account has another app": {look: func(s *stand, d vault.DeviceSignIn, _ func(), n int) {
 			if n == 3 {
 				s.typesCode(d, "scan@contoso.com", false)
@@ -179,8 +182,8 @@ func TestDeviceSignInFails(t *testing.T) {
 			if (c.is != nil && !errors.Is(err, c.is)) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("it says %v", err)
 			}
-			if c.is != context.Canceled && fault.HintOf(err) == "" && name != "the account is gone" {
-				t.Errorf("%v has no next step", err)
+			if (fault.HintOf(err) == "") != c.alone {
+				t.Errorf("%v has the next step %q", err, fault.HintOf(err))
 			}
 			if g, _ := s.store.Grant(t.Context(), "scan"); len(g.Refresh) > 0 {
 				t.Error("a grant was kept")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -300,9 +301,9 @@ func TestTheRadarTurnsEveryHourUntilItIsStopped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		heard := 0
+		var heard atomic.Int32
 		v := vault.Open(vault.Config{
-			Store: m, Now: time.Now, Log: slog.New(slog.DiscardHandler), Alert: func(context.Context, vault.Alert) { heard++ },
+			Store: m, Now: time.Now, Log: slog.New(slog.DiscardHandler), Alert: func(context.Context, vault.Alert) { heard.Add(1) },
 		})
 		err := m.PutApp(t.Context(), vault.App{Name: "m365", Secret: vault.Sealed("s"), SecretExpires: time.Now().Add(14*aDay + 90*time.Minute)})
 		if err != nil {
@@ -312,18 +313,18 @@ func TestTheRadarTurnsEveryHourUntilItIsStopped(t *testing.T) {
 		done := make(chan struct{})
 		go func() { v.Watch(ctx); close(done) }()
 		synctest.Wait()
-		if heard != 1 {
-			t.Errorf("%d alerts at the start, want one for 30 days", heard)
+		if heard.Load() != 1 {
+			t.Errorf("%d alerts at the start, want one for 30 days", heard.Load())
 		}
 		time.Sleep(time.Hour + time.Minute)
 		synctest.Wait()
-		if heard != 1 {
-			t.Errorf("%d alerts after an hour, want no other", heard)
+		if heard.Load() != 1 {
+			t.Errorf("%d alerts after an hour, want no other", heard.Load())
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if heard != 2 {
-			t.Errorf("%d alerts after two hours, want one for 14 days", heard)
+		if heard.Load() != 2 {
+			t.Errorf("%d alerts after two hours, want one for 14 days", heard.Load())
 		}
 		cancel()
 		<-done
