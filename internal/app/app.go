@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,13 +99,23 @@ func (a *App) build(ctx context.Context) error {
 	may := &limits{}
 	a.Relay = relay.New(relay.Config{
 		Store: a.Store, Accounts: limited{accounts{a}, may}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
-		Sender: &relay.SMTP{Routes: routes{a}, Tokens: tokens{a.Vault}, HelloName: a.hostname()},
+		Sender: a.sender(network),
 		Log:    a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})
 	a.Fetch = fetch.New(fetch.Config{
 		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
 	})
 	return nil
+}
+
+// roots are the authorities believed for a cloud's servers: the system's, the
+// configuration's and the cloud's own.
+func (a *App) roots(cloud entra.Cloud) (*x509.CertPool, error) {
+	n, err := a.network()
+	if err != nil {
+		return nil, err
+	}
+	return outbound.Roots(n.CA, cloud.CA)
 }
 
 // network is the way web requests take.

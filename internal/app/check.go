@@ -16,7 +16,6 @@ import (
 	"postern/internal/entra"
 	"postern/internal/fault"
 	"postern/internal/mail"
-	"postern/internal/outbound"
 	"postern/internal/store"
 	"postern/internal/vault"
 )
@@ -30,7 +29,7 @@ func (a *App) Check(ctx context.Context, acct vault.Account, p vault.Purpose, on
 	if err != nil {
 		return check.Report{}, err
 	}
-	pool, err := outbound.Roots(reg.Cloud.CA)
+	pool, err := a.roots(reg.Cloud)
 	if err != nil {
 		return check.Report{}, err
 	}

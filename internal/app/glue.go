@@ -11,7 +11,6 @@ import (
 	"postern/internal/mail"
 	"postern/internal/mailbox"
 	"postern/internal/mailbox/imap"
-	"postern/internal/outbound"
 	"postern/internal/relay"
 	"postern/internal/sasl"
 	"postern/internal/secret"
@@ -60,7 +59,7 @@ func (r routes) Route(ctx context.Context, name string) (relay.Route, error) {
 		}
 		route.Password = c.Password
 	}
-	route.RootCAs, err = outbound.Roots(reg.Cloud.CA)
+	route.RootCAs, err = r.roots(reg.Cloud)
 	return route, err
 }
 
@@ -151,7 +150,7 @@ func (s sources) Open(ctx context.Context, name, folder string) (fetch.Source, e
 	if !reg.Cloud.IMAP.Set() {
 		return nil, fault.New(fault.NeedsAdmin, "fetch", "app %q names no IMAP server", reg.Name).WithHint("set custom.imap and apply")
 	}
-	pool, err := outbound.Roots(reg.Cloud.CA)
+	pool, err := s.roots(reg.Cloud)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func (c *checking) distrust(bad *tls.CertificateVerificationError, leaf *x509.Ce
 	}
 	if c.strange(leaf) {
 		return fmt.Sprintf("A proxy on the way looks into TLS: it answers for %s with a certificate of its own, by %s, which is not trusted here.", c.Server.Host, issuer(leaf)),
-			fmt.Sprintf("Put the certificate authority of that proxy into a file and name it with ca_file (which web requests use), or have whoever runs the proxy exempt %s.", c.Server.Host)
+			fmt.Sprintf("Put the certificate authority of that proxy into a file and name it with ca_file, or have whoever runs the proxy exempt %s.", c.Server.Host)
 	}
 	return fmt.Sprintf("The certificate was issued by %s, which is not trusted here.", issuer(leaf)),
 		"If a proxy on your network inspects TLS, add its certificate authority to the CA bundle; otherwise somebody answers in the server's place."

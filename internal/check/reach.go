@@ -144,7 +144,7 @@ func (h Host) plan(c *checking) []step {
 		return c.reachWeb("https://" + c.Server.Address() + h.path)
 	}
 	var err error
-	if c.RootCAs, err = outbound.Roots(c.Cloud.CA); err != nil {
+	if c.RootCAs, err = outbound.Roots(c.Web.CA, c.Cloud.CA); err != nil {
 		return []step{{StageTLS, func(context.Context) Stage { return c.failure(err, "The cloud's CA bundle is not usable.") }}}
 	}
 	return c.reachMail()
