@@ -60,7 +60,7 @@ func explain(err error) (status int, m message) {
 	case reply != nil:
 		m.Words = reply.String()
 	case passes: // a cause of our network's or disk's is not for whoever has a link
-		why = "The log says why."
+		why, m.Text = "", m.Text+" The log says why."
 	}
 	if why != "" && why != m.Title+"." {
 		m.Text = why + " " + m.Text
