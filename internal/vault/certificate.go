@@ -86,8 +86,8 @@ func (v *Vault) aside(ctx context.Context, app string) (entra.Certificate, Seale
 		return entra.Certificate{}, nil, err
 	}
 	text, err := v.seal.Open(kept, whatAside, app)
-	if err != nil {
-		return entra.Certificate{}, nil, err
+	if err != nil { // nobody has a copy to restore, and nothing depends on it yet
+		return entra.Certificate{}, nil, &fault.Error{Kind: fault.KindOf(err), Op: "use the certificate", Err: err, Hint: "make a new one: postern apps certificate " + app + " new"}
 	}
 	c, err := entra.ReadCertificate([]byte(text.Reveal()), text)
 	return c, kept, err
