@@ -41,7 +41,10 @@ func (a Applier) account(d Account) (step, error) {
 	}
 	want := vault.Account{
 		Name: d.Name, App: strings.TrimSpace(d.App), Mailbox: mailbox, Method: vault.Method(d.SignIn),
-		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits,
+		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits, Transport: strings.TrimSpace(d.Transport),
+	}
+	if want.Transport == "auto" {
+		want.Transport = ""
 	}
 	if want.Method == "" {
 		want.Method = methods()[0]

@@ -73,6 +73,8 @@ type Account struct {
 	Shared     bool       `yaml:"shared,omitempty"`
 	GiveTokens bool       `yaml:"give_tokens,omitempty"` // `postern token` may print its access tokens
 
+	Transport string `yaml:"transport,omitempty"` // auto (default), smtp, hve, graph
+
 	Limits *mail.Limits `yaml:"limits,omitempty"` // absent: those the server is known for
 }
 

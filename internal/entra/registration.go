@@ -83,6 +83,9 @@ const (
 	scopeIMAP  = "IMAP.AccessAsUser.All"
 	scopePOP3  = "POP.AccessAsUser.All"
 	scopeGraph = "Mail.Send"
+	// scopeItems lets Postern look whether Graph has sent a message before it sends it
+	// again, and keep drafts while large messages are uploaded.
+	scopeItems = "Mail.ReadWrite"
 )
 
 // identityScopes go with every delegated request: who signed in, and a refresh token.
@@ -99,10 +102,12 @@ func Resource(cloud Cloud, purpose string) string {
 // Scopes are the delegated scopes for the purposes, each once. Those of two
 // resources may stand in one authorize request, never in one token request.
 func Scopes(cloud Cloud, purposes []string) []string {
-	names := map[string]string{"send": scopeSMTP, "imap": scopeIMAP, "pop3": scopePOP3, "graph": scopeGraph, "hve": cmp.Or(cloud.HVEScope, scopeSMTP)}
+	names := map[string][]string{
+		"send": {scopeSMTP}, "imap": {scopeIMAP}, "pop3": {scopePOP3}, "graph": {scopeGraph, scopeItems}, "hve": {cmp.Or(cloud.HVEScope, scopeSMTP)},
+	}
 	var scopes []string
 	for _, p := range purposes {
-		if name, ok := names[p]; ok {
+		for _, name := range names[p] {
 			scopes = appendOnce(scopes, Resource(cloud, p)+"/"+name)
 		}
 	}

@@ -100,7 +100,7 @@ func TestScopes(t *testing.T) {
 	}
 	got := entra.Scopes(cloud, []string{"send", "imap", "pop3", "graph", "send", "nonsense"})
 	want := "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All " +
-		"https://outlook.office.com/POP.AccessAsUser.All https://graph.microsoft.com/Mail.Send"
+		"https://outlook.office.com/POP.AccessAsUser.All https://graph.microsoft.com/Mail.Send https://graph.microsoft.com/Mail.ReadWrite"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}

@@ -135,16 +135,35 @@ func (m *Mailbox) finish(ctx context.Context, id string, l *Letter) (fault.Reply
 	at := m.base + "/messages/" + url.PathEscape(id)
 	w := &walker{src: l.rest, attach: func(f file, r io.Reader) error { return m.attach(ctx, at, f, r) }}
 	if err := w.message(l); err != nil {
-		return fault.Reply{}, err
+		return fault.Reply{}, gone(err)
 	}
 	k, err := call{stage: "draft", method: http.MethodPatch, url: at, want: []int{http.StatusOK}}.inJSON(map[string]any{"body": w.text()})
 	if err != nil {
 		return fault.Reply{}, err
 	}
 	if _, err := m.do(ctx, k); err != nil {
-		return fault.Reply{}, err
+		return fault.Reply{}, gone(err)
 	}
-	return m.do(ctx, call{stage: "send draft", method: http.MethodPost, url: at + "/send", want: []int{http.StatusAccepted}, acts: true})
+	reply, err := m.do(ctx, call{stage: "send draft", method: http.MethodPost, url: at + "/send", want: []int{http.StatusAccepted}, acts: true})
+	if isGone(err) { // to Sent Items, perhaps
+		err = gone(err)
+		fault.As(err).Ambiguous = true
+	}
+	return reply, err
+}
+
+func isGone(err error) bool {
+	r := fault.ReplyOf(err)
+	return r != nil && r.Code == strconv.Itoa(http.StatusNotFound)
+}
+
+// gone lets the next try begin anew where somebody deleted the draft meanwhile, or
+// Exchange its upload: neither is a fault of the message.
+func gone(err error) error {
+	if f := fault.As(err); f != nil && isGone(err) {
+		f.Kind = fault.Temporary
+	}
+	return err
 }
 
 // tidy deletes a draft that will not be sent, even when ctx has ended.

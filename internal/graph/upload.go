@@ -98,10 +98,19 @@ func (m *Mailbox) attachLarge(ctx context.Context, draft string, f file, content
 	}
 	for at := int64(0); at < size; {
 		if at, err = m.put(ctx, s, content, at, size); err != nil {
-			return err
+			return anew(err)
 		}
 	}
 	return nil
+}
+
+// anew lets the next try begin with another session, whatever Exchange has against
+// this one: it took the message's draft and the size of the file.
+func anew(err error) error {
+	if f := fault.As(err); f != nil && f.Kind != fault.Throttled {
+		f.Kind = fault.Temporary
+	}
+	return err
 }
 
 // put uploads the piece at an offset and returns where the next begins. What fails and

@@ -103,6 +103,9 @@ func (l *lanes) open(ctx context.Context, w *lane) (*link, error) {
 		return nil, err
 	}
 	l.stats.opened.Add(1)
+	if !proven(up) {
+		return &link{Upstream: up, lane: w, opened: l.now()}, nil
+	}
 	if err := l.accounts.Working(ctx, w.account); err != nil {
 		up.Abort()
 		return nil, fault.Wrap(fault.Temporary, "record that the account works", err)

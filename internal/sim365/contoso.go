@@ -48,7 +48,7 @@ func AddContoso(w *world.World, redirectURIs ...string) Contoso {
 	c.App = w.AddApp(world.App{
 		Name: "Postern", HomeTenant: c.Tenant.ID, Secret: NewSecret(), PublicClient: true, RedirectURIs: redirectURIs,
 		Permissions: []string{
-			"SMTP.Send", "IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "Mail.Send",
+			"SMTP.Send", "IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "Mail.Send", "Mail.ReadWrite",
 			"SMTP.SendAsApp", "IMAP.AccessAsApp", "POP.AccessAsApp",
 		},
 		Registered: map[string]bool{c.Tenant.ID: true},

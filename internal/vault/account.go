@@ -130,7 +130,25 @@ func (v *Vault) checkAccount(ctx context.Context, a Account) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTransport(a); err != nil {
+		return err
+	}
 	return checkMethod(a, app)
+}
+
+// checkTransport holds a fixed transport to the purposes, which choose its scopes.
+func checkTransport(a Account) error {
+	needs, ok := map[string]Purpose{OverSMTP: Send, OverHVE: HVE, OverGraph: Graph}[a.Transport]
+	switch {
+	case a.Transport == "":
+		return nil
+	case !ok:
+		return fault.New(fault.Invalid, "put account", "%q is not a transport; allowed: auto, %s, %s, %s", a.Transport, OverSMTP, OverHVE, OverGraph)
+	case !a.May(needs):
+		return fault.New(fault.Invalid, "put account", "account %q is to send by %s and is not for it", a.Name, a.Transport).
+			WithHint("add %s to its purposes, or leave transport away", needs)
+	}
+	return nil
 }
 
 // checkMethod holds an account to what its method needs.

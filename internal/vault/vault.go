@@ -54,6 +54,13 @@ const (
 	HVE   Purpose = "hve" // send through High Volume Email
 )
 
+// The transports an account may be told to send by; none is the automatic choice.
+const (
+	OverSMTP  = "smtp"
+	OverHVE   = "hve"
+	OverGraph = "graph"
+)
+
 // State is whether an account works, as far as Postern knows.
 type State string
 
@@ -92,6 +99,8 @@ type Account struct {
 	Method   Method
 	Purposes []Purpose
 	Shared   bool // the person who signs in need not be the mailbox (A9)
+
+	Transport string // how its mail leaves; "" chooses
 
 	Password    Sealed    // methods Password and AppPassword
 	PasswordSet time.Time // when Password was entered

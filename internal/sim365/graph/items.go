@@ -118,6 +118,7 @@ func (s *server) patchDraft(w http.ResponseWriter, r *http.Request, mailbox stri
 func (s *server) deleteDraft(w http.ResponseWriter, r *http.Request, mailbox string) *problem {
 	return s.withDraft(r, mailbox, func(i *item) *problem {
 		delete(s.drafts[mailbox], i.ID)
+		s.world.Bump("graph_draft_gone")
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	})
@@ -149,6 +150,7 @@ func (s *server) sendDraft(w http.ResponseWriter, r *http.Request, mailbox strin
 	refused := s.withDraft(r, mailbox, func(i *item) *problem {
 		raw = i.message(mailbox, s.world.Now())
 		delete(s.drafts[mailbox], i.ID)
+		s.world.Bump("graph_draft_gone")
 		return nil
 	})
 	if refused == nil {
