@@ -86,7 +86,7 @@ a user name and a password.
 	}
 	c.root = root
 	root.AddCommand(newServe(c), newApply(c), newExport(c), newImport(c), newSignin(c), newConsent(c), newCheck(c), newToken(c),
-		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newQueue(c), newAudit(c), newAdmin(c), newConfig(c), newDemo(c))
+		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newQueue(c), newAudit(c), newKey(c), newAdmin(c), newConfig(c), newDemo(c))
 	return root
 }
 

@@ -8,10 +8,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"postern/internal/catalogue"
@@ -76,11 +74,7 @@ func openStore(ctx context.Context, cfg config.Config, opts store.Options) (*sto
 }
 
 func (a *App) build(ctx context.Context) error {
-	key, err := a.masterKey(ctx)
-	if err != nil {
-		return err
-	}
-	sealer, err := vault.OpenSealer(ctx, a.Store, key)
+	sealer, err := a.sealer(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,36 +127,6 @@ func (a *App) network() (outbound.Network, error) {
 		return n, fault.Wrap(fault.Invalid, "ca_file", err)
 	}
 	return n, nil
-}
-
-// checkKey is the setting under which the vault keeps its sealed check value.
-const checkKey = "vault.check"
-
-// masterKey finds the master key: from the configuration, from its file, or, when
-// the database is new, made now. A database that has been sealed before never
-// gets a new key: that would only hide the loss.
-func (a *App) masterKey(ctx context.Context) (vault.Key, error) {
-	if !a.Config.MasterKey.Empty() {
-		return vault.ParseKey(a.Config.MasterKey)
-	}
-	path := a.Config.MasterKeyFile
-	if path == "" {
-		path = filepath.Join(a.Config.DataDir, "master.key")
-	}
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := a.Store.Setting(ctx, checkKey); err == nil {
-			return vault.Key{}, fault.New(fault.Invalid, "master key", "%s is missing, and this database was sealed with it", path).
-				WithHint("put the file back, or give its content as POSTERN_MASTER_KEY; without it every account must be signed in again in a new database")
-		} else if !errors.Is(err, fault.NotFound) {
-			return vault.Key{}, err
-		}
-	}
-	key, created, err := vault.LoadOrCreateKey(path)
-	if created {
-		a.log.Warn("a master key was made: keep a copy of this file somewhere else; without it no account can be used again", "file", path)
-	}
-	return key, err
 }
 
 // Close gives the database back.

@@ -2,12 +2,12 @@ package vault
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"io"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -19,25 +19,84 @@ import (
 	"postern/internal/secret"
 )
 
-// Key is the master key: a Tink keyset for AES-256-GCM. It lives outside the
-// database, in a file or in the environment.
-type Key struct{ seal tink.AEAD }
+// Key is the master key: what the data keys in the database are wrapped with. It
+// lives outside the database, in a file, in the environment or in a key service.
+type Key struct {
+	seal  tink.AEADWithContext
+	name  string              // what an operator may call it; never the key itself
+	again func() (Key, error) // reads it anew where it may have been replaced; nil elsewhere
+}
 
-// maxKeyFile bounds what is read as a key.
-const maxKeyFile = 64 << 10
+// String names the key without giving it away: by its id, or by its service's address.
+func (k Key) String() string { return k.name }
 
-// ParseKey reads a keyset in Tink's JSON form, as a key file holds it.
-func ParseKey(text secret.Text) (Key, error) {
-	h, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(strings.NewReader(strings.TrimSpace(text.Reveal()))))
-	if err == nil {
-		var k Key
-		if k.seal, err = aead.New(h); err == nil {
-			return k, nil
-		}
+// Wrapper is a key that never leaves its service, which does the work with it.
+type Wrapper interface {
+	Encrypt(ctx context.Context, clear []byte) ([]byte, error)
+	Decrypt(ctx context.Context, sealed []byte) ([]byte, error)
+}
+
+// RemoteKey is a master key in a key service. The service sees no more than one small
+// key at a time: some take only a few hundred octets.
+func RemoteKey(name string, w Wrapper) (Key, error) {
+	seal, err := aead.NewKMSEnvelopeAEADWithContext(aead.AES256GCMKeyTemplate(), remote{w})
+	if err != nil {
+		return Key{}, fault.Wrap(fault.Unknown, "master key", err)
 	}
-	// Tink's parser quotes what it read, so its words stay here.
-	return Key{}, fault.New(fault.Invalid, "master key", "it is not a Tink AES-256-GCM keyset in JSON").
+	return Key{seal: seal, name: name}, nil
+}
+
+// remote gives a Wrapper Tink's form. An envelope binds its content itself.
+type remote struct{ Wrapper }
+
+func (r remote) EncryptWithContext(ctx context.Context, clear, _ []byte) ([]byte, error) {
+	return r.Encrypt(ctx, clear)
+}
+
+func (r remote) DecryptWithContext(ctx context.Context, sealed, _ []byte) ([]byte, error) {
+	return r.Decrypt(ctx, sealed)
+}
+
+// local is a key that is here, and so waits for nobody.
+type local struct{ tink.AEAD }
+
+func (l local) EncryptWithContext(_ context.Context, clear, bound []byte) ([]byte, error) {
+	return l.Encrypt(clear, bound)
+}
+
+func (l local) DecryptWithContext(_ context.Context, sealed, bound []byte) ([]byte, error) {
+	return l.Decrypt(sealed, bound)
+}
+
+// ParseKey reads a keyset in Tink's JSON form, as a key file holds it. It may hold
+// several keys: all of them open, the primary one seals.
+func ParseKey(text secret.Text) (Key, error) {
+	h, err := parseHandle(text)
+	if err != nil {
+		return Key{}, err
+	}
+	return keyOf(h)
+}
+
+func parseHandle(text secret.Text) (*keyset.Handle, error) {
+	h, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(strings.NewReader(strings.TrimSpace(text.Reveal()))))
+	if err != nil {
+		return nil, errNoKey() // Tink's parser quotes what it read, so its words stay there
+	}
+	return h, nil
+}
+
+func errNoKey() error {
+	return fault.New(fault.Invalid, "master key", "it is not a Tink AES-256-GCM keyset in JSON").
 		WithHint("give the whole content of the key file, braces included")
+}
+
+func keyOf(h *keyset.Handle) (Key, error) {
+	seal, err := aead.New(h)
+	if err != nil {
+		return Key{}, errNoKey()
+	}
+	return Key{seal: local{seal}, name: fmt.Sprintf("key %d", h.KeysetInfo().GetPrimaryKeyId())}, nil
 }
 
 // LoadOrCreateKey reads the key file, or makes one that only its owner can read.
@@ -57,24 +116,13 @@ func LoadOrCreateKey(path string) (key Key, created bool, err error) {
 }
 
 func loadKey(path string) (Key, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	h, err := readKeyFile(path)
 	if err != nil {
-		return Key{}, fault.Wrap(fault.Invalid, "open the master key", err)
+		return Key{}, err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	info, err := f.Stat()
-	if err != nil {
-		return Key{}, fault.Wrap(fault.Invalid, "open the master key", err)
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return Key{}, fault.New(fault.Invalid, "master key", "%s can be read or changed by others (mode %04o)", path, info.Mode().Perm()).
-			WithHint("chmod 600 %s", path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
-	if err != nil {
-		return Key{}, fault.Wrap(fault.Invalid, "read the master key", err)
-	}
-	return ParseKey(secret.New(string(b)))
+	k, err := keyOf(h)
+	k.again = func() (Key, error) { return loadKey(path) }
+	return k, err
 }
 
 // createKey writes a new key beside path and links it into place, so that no
@@ -85,19 +133,17 @@ func createKey(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var text bytes.Buffer
-	if err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&text)); err != nil {
+	text, err := keyText(h)
+	if err != nil {
 		return false, err
 	}
-	text.WriteByte('\n')
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".master-key-*") // O_EXCL, mode 0600
 	if err != nil {
 		return false, err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // a left-over is harmless and unreadable to others
-	_, werr := f.Write(text.Bytes())
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
+	if err := writeAndClose(f, text); err != nil {
 		return false, err
 	}
 	switch err := os.Link(f.Name(), path); {
@@ -109,14 +155,12 @@ func createKey(path string) (bool, error) {
 	return true, syncDir(dir)
 }
 
-// syncDir makes a new name durable; Windows has no such call and needs none.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
+// keyText is a key file's content.
+func keyText(h *keyset.Handle) ([]byte, error) {
+	var text bytes.Buffer
+	if err := insecurecleartextkeyset.Write(h, keyset.NewJSONWriter(&text)); err != nil {
+		return nil, err
 	}
-	d, err := os.Open(dir) //nolint:gosec // the operator names the directory
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	text.WriteByte('\n')
+	return text.Bytes(), nil
 }

@@ -2,49 +2,44 @@ package vault
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-
-	"github.com/tink-crypto/tink-go/v2/tink"
+	"log/slog"
+	"time"
 
 	"postern/internal/fault"
 	"postern/internal/secret"
 )
 
-// Sealer seals and opens secrets under the master key.
-type Sealer struct{ seal tink.AEAD }
+// Sealer seals and opens secrets under the data keys. It looks at the database before
+// it seals and whenever it meets a key it does not know, and so follows a rotation
+// that another process makes. It is safe for concurrent use.
+type Sealer struct{ ring *keyring }
 
-// The setting that proves which key a database was sealed with, and what it says.
-const (
-	checkSetting = "vault.check"
-	checkText    = "postern"
-	checkWhat    = "check"
-)
+// lookFor bounds a look at the keys in the database, the key service's part included.
+// Seals are made and opened in the middle of things, where there is no context to end
+// them by.
+const lookFor = 10 * time.Second
 
-// OpenSealer makes sure the key is the one this database knows; a database that
-// knows none yet learns it now.
+// OpenSealer unwraps the data keys of this database. A database that has none yet gets
+// them now; of two processes that start at once, both end up with the same ones.
 func OpenSealer(ctx context.Context, store Store, key Key) (*Sealer, error) {
 	if key.seal == nil {
 		return nil, fault.New(fault.Invalid, "master key", "there is none")
 	}
-	s := &Sealer{seal: key.seal}
-	kept, err := store.Setting(ctx, checkSetting) // mostly there: then nothing is written, on a full or locked disk either
+	k := &keyring{store: store, log: slog.New(slog.DiscardHandler), key: key}
+	_, err := k.look(ctx) // mostly there: then nothing is written, on a full or locked disk either
 	if errors.Is(err, fault.NotFound) {
-		fresh, serr := s.Seal(secret.New(checkText), checkWhat, "")
-		if serr != nil {
-			return nil, serr
-		}
-		kept, err = store.PutSettingOnce(ctx, checkSetting, fresh)
+		err = k.create(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	clear, err := s.Open(kept, checkWhat, "")
-	if err != nil || clear.Reveal() != checkText {
-		return nil, fault.New(fault.Invalid, "master key", "this master key does not open this database").
-			WithHint("give the key this database was made with (master_key_file or POSTERN_MASTER_KEY); without it a new database is needed and every account must sign in again")
-	}
-	return s, nil
+	return &Sealer{ring: k}, nil
 }
+
+// LogTo lets a Sealer that nobody uses yet say when keys change.
+func (s *Sealer) LogTo(log *slog.Logger) { s.ring.log = log }
 
 // Seal encrypts a secret and binds it to what it is and whose, so that a row
 // copied to another account does not open. No secret gives no seal.
@@ -52,7 +47,18 @@ func (s *Sealer) Seal(clear secret.Text, what, whose string) (Sealed, error) {
 	if clear.Empty() {
 		return nil, nil
 	}
-	b, err := s.seal.Encrypt([]byte(clear.Reveal()), binding(what, whose))
+	ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+	defer cancel()
+	keys, err := s.ring.look(ctx)
+	if err != nil { // what is to be sealed may be the only copy of a refresh token: the keys we know must do
+		s.ring.log.WarnContext(ctx, "data keys not read again; sealing under the key known", "key", s.ring.known().primary, "error", err)
+		keys = s.ring.known()
+	}
+	return keys.seal(clear, what, whose)
+}
+
+func (k *dataKeys) seal(clear secret.Text, what, whose string) (Sealed, error) {
+	b, err := k.aead.Encrypt([]byte(clear.Reveal()), binding(what, whose))
 	if err != nil {
 		return nil, fault.New(fault.Unknown, "seal "+what, "encryption failed")
 	}
@@ -64,13 +70,37 @@ func (s *Sealer) Open(sealed Sealed, what, whose string) (secret.Text, error) {
 	if len(sealed) == 0 {
 		return secret.Text{}, nil
 	}
-	b, err := s.seal.Decrypt(sealed, binding(what, whose))
+	keys, id := s.ring.known(), sealed.key()
+	if !keys.has(id) {
+		ctx, cancel := context.WithTimeout(context.Background(), lookFor)
+		defer cancel()
+		var err error
+		if keys, err = s.ring.look(ctx); err != nil {
+			// This process lacks a key, and the account is not to blame: whatever kind that is
+			// at a start, here it may pass.
+			return secret.Text{}, fault.New(fault.Temporary, "open "+what, "key %d is not known here: %v", id, err).WithHint("%s", fault.HintOf(err))
+		}
+	}
+	if !keys.has(id) {
+		return secret.Text{}, fault.New(fault.NeedsAdmin, "open "+what, "the seal of %q is under key %d, which this database no longer has", whose, id).
+			WithHint("enter the secret (or sign in) again; or restore the database as a whole, with its keys")
+	}
+	b, err := keys.aead.Decrypt(sealed, binding(what, whose))
 	if err != nil {
-		return secret.Text{}, fault.New(fault.NeedsAdmin, "open "+what, "the seal of %q is broken: it is not under this master key, or its row was changed", whose).
-			WithHint("restore the database and its key together, or enter the secret (or sign in) again")
+		return secret.Text{}, fault.New(fault.NeedsAdmin, "open "+what, "the seal of %q is broken: its row was changed", whose).
+			WithHint("restore the database, or enter the secret (or sign in) again")
 	}
 	return secret.New(string(b)), nil
 }
 
 // binding cannot be the same for two pairs: what is ours and holds no NUL.
 func binding(what, whose string) []byte { return []byte(what + "\x00" + whose) }
+
+// key is the id of the key a seal is under, 0 for what is no seal: Tink puts a mark
+// and the id before what it encrypts.
+func (s Sealed) key() uint32 {
+	if len(s) < 5 || s[0] != 1 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(s[1:5])
+}
