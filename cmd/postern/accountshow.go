@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/app"
+	"postern/internal/fault"
 	"postern/internal/vault"
 )
 
@@ -23,6 +25,8 @@ type accountFacts struct {
 	Shared      bool        `json:"shared"`
 	GiveTokens  bool        `json:"give_tokens"`
 	PasswordSet time.Time   `json:"password_set,omitzero"`
+	Transport   string      `json:"transport,omitempty"`
+	Detour      string      `json:"detour,omitempty"` // the transport used in its place, until when and why
 	SignedInAs  string      `json:"signed_in_as,omitempty"`
 	SignedInAt  time.Time   `json:"signed_in_at,omitzero"`
 	ObjectID    string      `json:"object_id,omitempty"`
@@ -82,6 +86,13 @@ func accountOf(ctx context.Context, a *app.App, name string) (accountFacts, erro
 		SignedInAs: d.SignedInAs, SignedInAt: d.SignedInAt, ObjectID: d.ObjectID, TenantID: d.TenantID, Scopes: d.Scopes,
 		Refreshed: d.RotatedAt, Until: d.Until,
 	}
+	f.Transport = v.Transport
+	switch d, err := a.Detour(ctx, name); {
+	case err == nil:
+		f.Detour = fmt.Sprintf("%s until %s: %s", d.Over, when(d.Until), d.Reason)
+	case !errors.Is(err, fault.NotFound):
+		return accountFacts{}, err
+	}
 	if v.State == vault.NeedsSignIn || v.State == vault.NeedsAdmin {
 		f.PausedBy = string(v.By)
 	}
@@ -130,6 +141,8 @@ func showAccount(w io.Writer, f accountFacts) error {
 	row("app", f.App)
 	row("sign-in", f.SignIn)
 	row("for", strings.Join(f.Purposes, ", "))
+	row("transport", f.Transport)
+	row("now by", f.Detour)
 	row("state", f.State)
 	row("since", when(f.Since))
 	row("paused by", f.PausedBy)

@@ -167,7 +167,7 @@ func contoso() vault.App {
 func scanAccount() vault.Account {
 	return vault.Account{
 		Name: "scan", App: "contoso", Mailbox: address("scan@contoso.com"), Method: vault.Delegated,
-		Purposes: []vault.Purpose{vault.Send, vault.IMAP}, State: vault.New, Since: t0,
+		Purposes: []vault.Purpose{vault.Send, vault.IMAP}, State: vault.New, Since: t0, Transport: vault.OverSMTP,
 	}
 }
 
