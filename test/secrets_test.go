@@ -29,7 +29,10 @@ func TestNoSecretIsWritten(t *testing.T) {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	g.env = append(g.env, "TMPDIR="+tmp)
+	const appPassword, proxyPassword = "abcdefghijklmnop-app", "Proxy-Pa55word-for-tests"
+	packed := sim365.NewSecret()
+	g.env = append(g.env, "TMPDIR="+tmp, "APP_PASSWORD="+appPassword, "HVE_PASSWORD="+sim365.Password,
+		"POSTERN_PROXY=http://somebody:"+proxyPassword+"@127.0.0.1:9", "POSTERN_NO_PROXY=localhost")
 	printed := &strings.Builder{}
 	say := func(args ...string) {
 		out, errOut, _ := g.try("", args...)
@@ -62,11 +65,12 @@ func TestNoSecretIsWritten(t *testing.T) {
 	if left := g.sim.World.Faults(); len(left) > 0 {
 		t.Errorf("these never struck: %+v", left)
 	}
+	g.everyIdentity(t, say, printed, packed)
 	for _, args := range [][]string{{"export"}, {"queue", "list", "--json"}, {"accounts", "list"}, {"devices", "list", "--json"}, {"fetch", "ledger", "invoices"}} {
 		say(args...)
 	}
 	pages, admin := g.pages(t)
-	secrets := append(g.sim.World.Secrets(), devicePassword, "wrong-Pa55word", sim365.Password, g.contoso.App.Secret, strings.TrimSpace(made), admin)
+	secrets := append(g.sim.World.Secrets(), devicePassword, "wrong-Pa55word", sim365.Password, g.contoso.App.Secret, strings.TrimSpace(made), admin, appPassword, proxyPassword, packed)
 	var links []string
 	for _, p := range append(g.visitor.Pages, pages...) {
 		if token, isLink := strings.CutPrefix(p.URL.String(), g.url()+"/signin/"); isLink {
@@ -102,6 +106,39 @@ func TestNoSecretIsWritten(t *testing.T) {
 		t.Errorf("only %d files were searched", files)
 	}
 	t.Logf("%d secrets looked for, in every form, in %d files", len(secrets), files)
+}
+
+// everyIdentity goes every other way to a credential, and prints what it may.
+func (g *gate) everyIdentity(t *testing.T, say func(...string), printed *strings.Builder, packed string) {
+	t.Helper()
+	g.apply(`
+accounts:
+  - {name: scan, app: contoso, mailbox: scan@contoso.com, purposes: [send, imap, pop3], give_tokens: true}
+  - {name: old, app: contoso, mailbox: mfa@contoso.com, purposes: [send], sign_in: app_password, password: {env: APP_PASSWORD}}
+  - {name: bulk, app: contoso, mailbox: hve@contoso.com, purposes: [hve], sign_in: password, password: {env: HVE_PASSWORD}}
+  - {name: machine, app: contoso, mailbox: invoices@contoso.com, purposes: [send, imap], sign_in: application}
+`)
+	token, errOut, code := g.try("", "token", "scan", "--for", "smtp", "--json")
+	if code != 0 || !strings.Contains(token, "access_token") {
+		t.Errorf("postern token: exit %d", code)
+	}
+	printed.WriteString(errOut)
+	for _, stdin := range []string{"11111111-2222-3333-4444-555555555555~" + packed + "~contoso.com\n", "nonsense~" + packed + "\n"} {
+		out, errOut, _ := g.try(stdin, "import", "--name", "packed")
+		printed.WriteString(out + errOut)
+	}
+	for _, account := range []string{"old", "bulk", "machine", "noauth"} {
+		say("check", account)
+		say("accounts", "show", account)
+		say("token", account, "--for", "smtp")
+	}
+	for _, args := range [][]string{
+		{"apps", "list"}, {"apps", "show", "contoso"}, {"apps", "certificate", "contoso", "new"}, {"apps", "certificate", "contoso", "use"},
+		{"consent", "machine"}, {"expiring"}, {"audit", "--json"}, {"check", "--network", "contoso"}, {"key", "show"}, {"key", "rotate"}, {"key", "prune"},
+	} {
+		say(args...)
+	}
+	sendOne(t, g, "after the keys were changed")
 }
 
 func TestTheSearchFindsEveryForm(t *testing.T) {

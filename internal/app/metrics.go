@@ -3,25 +3,28 @@ package app
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"postern/internal/fault"
 	"postern/internal/relay"
+	"postern/internal/vault"
 )
 
 // metrics serves /metrics in Prometheus' format.
 func (a *App) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		a.counters.logins, a.counters.alerts, newGauges(a))
+		a.counters.logins, a.counters.alerts, a.counters.signIns, newGauges(a))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 }
 
 // counters are counted where things happen.
-type counters struct{ logins, alerts *prometheus.CounterVec }
+type counters struct{ logins, alerts, signIns *prometheus.CounterVec }
 
 func newCounters() counters {
 	return counters{
@@ -31,7 +34,40 @@ func newCounters() counters {
 		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_alerts_total", Help: "Alerts raised by this process.",
 		}, []string{"kind"}),
+		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_sign_ins_total", Help: "Sign-ins and admin consents that ended on this node's pages, by way and outcome.",
+		}, []string{"way", "outcome"}),
 	}
+}
+
+// tallied counts how sign-ins end.
+type tallied struct {
+	*vault.Vault
+	ended *prometheus.CounterVec
+}
+
+func (t tallied) FinishSignIn(ctx context.Context, q url.Values, browser string) (vault.Result, error) {
+	r, err := t.Vault.FinishSignIn(ctx, q, browser)
+	way := "browser"
+	if r.Consented {
+		way = "consent"
+	}
+	t.count(way, err)
+	return r, err
+}
+
+func (t tallied) AwaitDevice(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error) {
+	r, err := t.Vault.AwaitDevice(ctx, d)
+	t.count("code", err)
+	return r, err
+}
+
+func (t tallied) count(way string, err error) {
+	outcome := "good"
+	if err != nil {
+		outcome = fault.KindOf(err).String()
+	}
+	t.ended.WithLabelValues(way, outcome).Inc()
 }
 
 // gauges reads counts where they are kept, when they are asked for.

@@ -132,12 +132,13 @@ func (a *App) hostname() string {
 }
 
 func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
-	handler, err := a.webHandler()
+	handler, closeHandler, err := a.webHandler()
 	if err != nil {
 		return err
 	}
+	defer closeHandler() // a sign-in by code that waits ends before the database does
 	srv := &http.Server{
-		Handler:           handler,
+		Handler:           a.withAPI(handler),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      time.Minute,
@@ -159,9 +160,14 @@ func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-func (a *App) webHandler() (http.Handler, error) {
-	return web.New(web.Config{
-		Vault: a.Vault, PublicURL: a.Config.PublicURL.String(), Version: a.version,
+// webHandler makes the pages, and what ends their work in the background.
+func (a *App) webHandler() (http.Handler, func(), error) {
+	pages, err := web.New(web.Config{
+		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return pages, pages.Close, nil
 }

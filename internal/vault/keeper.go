@@ -37,10 +37,14 @@ func (v *Vault) Run(ctx context.Context) error {
 	}
 }
 
+// rememberFor is how long an expired sign-in or link is kept, so that whoever comes
+// late hears that it took too long, and not that nobody knows of it.
+const rememberFor = 24 * time.Hour
+
 // pass looks after every account once and says how long until the next time. One
 // sick account is a line in the log, and never in the way of the others.
 func (v *Vault) pass(ctx context.Context) time.Duration {
-	if err := v.store.ForgetExpired(ctx, v.now()); err != nil && ctx.Err() == nil {
+	if err := v.store.ForgetExpired(ctx, v.now().Add(-rememberFor)); err != nil && ctx.Err() == nil {
 		v.log.WarnContext(ctx, "expired sign-ins not forgotten", "error", err)
 	}
 	accounts, err := v.store.Accounts(ctx)

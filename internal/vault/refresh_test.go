@@ -51,7 +51,7 @@ func TestScopesAreThoseOfTheResource(t *testing.T) {
 	s.must(s.vault.PutAccount(t.Context(), a, nil))
 	s.signIn()
 	for range 2 {
-		for p, want := range map[vault.Purpose]int{vault.Send: 2, vault.IMAP: 2, vault.Graph: 1} {
+		for p, want := range map[vault.Purpose]int{vault.Send: 2, vault.IMAP: 2, vault.Graph: 2} {
 			c, err := s.credential(p, vault.Cached)
 			s.must(err)
 			if len(c.Scopes) != want {
@@ -62,7 +62,7 @@ func TestScopesAreThoseOfTheResource(t *testing.T) {
 	}
 	d, err := s.vault.Describe(t.Context(), "scan")
 	s.must(err)
-	if len(d.Scopes) != 3 {
+	if len(d.Scopes) != 4 {
 		t.Errorf("scopes %q", d.Scopes)
 	}
 }

@@ -32,6 +32,7 @@ var (
 	ErrExpiredState = fmt.Errorf("this sign-in took longer than %.0f minutes", signInLife.Minutes())
 	ErrOtherBrowser = errors.New("another browser began this sign-in")
 	ErrWrongMailbox = errors.New("the wrong account signed in")
+	ErrPersonal     = errors.New("a personal account signed in")
 )
 
 // Result is what a finished sign-in came to.
@@ -324,7 +325,7 @@ const personalTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 func rightPerson(acct Account, app App, id entra.Identity) error {
 	who, want := name(id), acct.Mailbox.String()
 	if strings.EqualFold(id.TenantID, personalTenant) && !takesPersonal(app.Tenant) {
-		return fault.New(fault.Denied, finishing, "%w: %s is a personal Microsoft account, and app %q is for tenant %s", ErrWrongMailbox, who, app.Name, app.Tenant).
+		return fault.New(fault.Denied, finishing, "%w: %s is a personal Microsoft account, and app %q is for tenant %s", ErrPersonal, who, app.Name, app.Tenant).
 			WithHint("sign in with the work account of %s, in a private window", want)
 	}
 	if acct.Shared || strings.EqualFold(id.Username, want) || strings.EqualFold(id.Email, want) {

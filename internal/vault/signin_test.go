@@ -198,7 +198,7 @@ func TestWhoMaySignIn(t *testing.T) {
 			if (err == nil) != (c.says == "") {
 				t.Fatalf("got %v", err)
 			}
-			if err != nil && (!errors.Is(err, vault.ErrWrongMailbox) || !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), c.says) || fault.HintOf(err) == "") {
+			if err != nil && (errors.Is(err, vault.ErrPersonal) == errors.Is(err, vault.ErrWrongMailbox) || !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), c.says) || fault.HintOf(err) == "") {
 				t.Errorf("got %v, next %q", err, fault.HintOf(err))
 			}
 		})

@@ -86,6 +86,8 @@ func headline(err error) (status int, title, help string) {
 	switch {
 	case errors.Is(err, vault.ErrWrongMailbox):
 		return status, "Another account signed in", "mailbox"
+	case errors.Is(err, vault.ErrPersonal):
+		return status, "This kind of account cannot sign in here", "personal"
 	case errors.Is(err, vault.ErrOtherBrowser):
 		return status, "Another browser began this sign-in", "browser"
 	case errors.Is(err, vault.ErrExpiredState):
