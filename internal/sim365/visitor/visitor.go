@@ -124,12 +124,22 @@ func (v *Visitor) Submit(ctx context.Context, p Page, f Form, values map[string]
 // no form any more. It returns that page.
 func (v *Visitor) SignIn(ctx context.Context, address, name, password string) (Page, error) {
 	p, err := v.Get(ctx, address)
+	if err != nil {
+		return p, err
+	}
+	return v.GoOn(ctx, p, name, password, "")
+}
+
+// GoOn is SignIn from a page on. A button presses that one wherever it is, "Cancel"
+// for instance; empty, it agrees to everything.
+func (v *Visitor) GoOn(ctx context.Context, p Page, name, password, button string) (Page, error) {
+	var err error
 	for range maxPages {
 		if err != nil || p.Status >= 400 || len(p.Forms) == 0 {
 			return p, err
 		}
 		f := p.Forms[0]
-		p, err = v.Submit(ctx, p, f, p.answers(f, name, password), "")
+		p, err = v.Submit(ctx, p, f, p.answers(f, name, password), button)
 	}
 	return p, errors.Join(err, fmt.Errorf("no end after %d pages", maxPages))
 }
