@@ -85,7 +85,19 @@ func (s *SMTP) open(ctx context.Context, route Route, as login) (Upstream, error
 	}
 	if err := c.Auth(ctx, func() gosasl.Client { return as(c.Mechanisms()) }); err != nil {
 		_ = c.Close(ctx) // nothing was sent; the refusal is what counts
-		return nil, err
+		return nil, notAgain(route, err)
 	}
 	return c, nil
+}
+
+// notAgain keeps a refused password from being tried again by machine: servers count,
+// and one code of Microsoft's (535 5.7.139) stands for a wrong one and for a switch alike.
+func notAgain(route Route, err error) error {
+	e := fault.As(err)
+	if route.Password.Empty() || e == nil || e.Kind != fault.NeedsAdmin || e.Reply == nil || e.Reply.Code != "535" {
+		return err
+	}
+	again := *e
+	again.Kind = fault.NeedsSignIn
+	return &again
 }
