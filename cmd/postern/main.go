@@ -31,7 +31,11 @@ var version string
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	c := &cli{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
-	err := newRoot(c).ExecuteContext(ctx)
+	root := newRoot(c)
+	if calledAsSendmail(os.Args) {
+		root.SetArgs(append([]string{"sendmail"}, os.Args[1:]...))
+	}
+	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
 		explain(os.Stderr, err)
@@ -86,7 +90,7 @@ a user name and a password.
 	}
 	c.root = root
 	root.AddCommand(newServe(c), newApply(c), newExport(c), newImport(c), newSignin(c), newConsent(c), newCheck(c), newToken(c),
-		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newQueue(c), newAudit(c), newKey(c), newAdmin(c), newConfig(c), newDemo(c))
+		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newSend(c), newSendmail(c), newQueue(c), newTokens(c), newAudit(c), newKey(c), newAdmin(c), newConfig(c), newDemo(c))
 	return root
 }
 
@@ -136,15 +140,18 @@ const (
 	exitFailed  = 1 // something did not work
 	exitUsage   = 2 // bad usage or configuration
 	exitCheck   = 3 // the connection check failed
-	exitUnknown = 4 // no such account, task or message
+	exitUnknown = 4 // no such account, task or message; sendmail has codes of its own
 )
 
 var errCheckFailed = errors.New("the connection check failed")
 
 func exitCode(err error) int {
+	var mailer *sysexit
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &mailer):
+		return mailer.code
 	case errors.Is(err, errCheckFailed):
 		return exitCheck
 	case errors.Is(err, fault.NotFound):

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"postern/internal/app"
 	"postern/internal/fault"
 	"postern/internal/relay"
-	"postern/internal/vault"
 )
 
 func newQueue(c *cli) *cobra.Command {
@@ -37,7 +35,7 @@ func newQueueList(c *cli) *cobra.Command {
 			return c.with(cmd.Context(), func(a *app.App) error {
 				msgs, err := a.Store.Messages(cmd.Context(), f)
 				if err == nil {
-					err = sayWhy(cmd.Context(), a, msgs)
+					err = a.SayWhy(cmd.Context(), msgs)
 				}
 				if err != nil {
 					return err
@@ -82,47 +80,6 @@ func checkState(s relay.State) error {
 	return fault.New(fault.Invalid, "queue", "--state %q is not known; allowed: %s", s, states)
 }
 
-// sayWhy gives messages that nobody has tried the reason: their account is paused, or
-// has used up one of its limits.
-func sayWhy(ctx context.Context, a *app.App, msgs []relay.Message) error {
-	accounts, err := a.Vault.Accounts(ctx)
-	if err != nil {
-		return err
-	}
-	why := make(map[string]string, len(accounts))
-	for _, acct := range accounts {
-		switch {
-		case acct.State == vault.New && acct.Method == vault.Delegated:
-			why[acct.Name] = "nobody has signed in to " + acct.Name + " yet"
-		case acct.State != vault.Active:
-			why[acct.Name] = acct.Reason
-		}
-	}
-	paces, err := a.Store.Paces(ctx, time.Now())
-	if err != nil {
-		return err
-	}
-	until := make(map[string]time.Time, len(paces))
-	for _, p := range paces {
-		if why[p.Account] == "" {
-			why[p.Account], until[p.Account] = "waits its turn: "+p.Reason+" may go from this mailbox", p.Until
-		}
-	}
-	for i := range msgs {
-		m := &msgs[i]
-		if m.State != relay.Queued {
-			continue
-		}
-		if at := until[m.Account]; at.After(m.NotBefore) {
-			m.NotBefore = at
-		}
-		if m.Reason == "" {
-			m.Reason = why[m.Account]
-		}
-	}
-	return nil
-}
-
 func next(m relay.Message) string {
 	if m.State != relay.Queued {
 		return "-"
@@ -156,7 +113,7 @@ func newQueueShow(c *cli) *cobra.Command {
 				m, err := a.Store.Message(cmd.Context(), id[0])
 				shown := []relay.Message{m}
 				if err == nil {
-					err = sayWhy(cmd.Context(), a, shown)
+					err = a.SayWhy(cmd.Context(), shown)
 				}
 				if err != nil {
 					return err

@@ -185,3 +185,11 @@ func NewID(now time.Time) string {
 func NewMessageID(now time.Time, domain string) string {
 	return "<" + NewID(now) + "@" + domain + ">"
 }
+
+// Qualified reads an address that may lack its domain, as names of local users do.
+func Qualified(s, domain string) (Address, error) {
+	if s != "" && !strings.Contains(s, "@") {
+		s += "@" + domain
+	}
+	return ParseAddress(s)
+}

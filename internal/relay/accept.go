@@ -28,6 +28,7 @@ type Submission struct {
 	UTF8       bool   // SMTPUTF8 was asked for; many programs always do, so the message keeps it only if it needs it
 	RemoteAddr string // host:port or host of who handed it in; "" when that is this machine
 	Via        string // the "with" of the Received header (RFC 3848); "" is ESMTPSA
+	Once       *Once  // nil: it comes in as often as it is handed in
 }
 
 // Accept takes responsibility for a message: when it returns nil, the message
@@ -76,7 +77,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 func (s Submission) message(now time.Time) Message {
 	m := Message{
 		ID: mail.NewID(now), Account: s.Account, Device: s.Device, From: s.From,
-		EightBit: s.EightBit, State: Queued, Accepted: now, NotBefore: now,
+		EightBit: s.EightBit, State: Queued, Accepted: now, NotBefore: now, Once: s.Once,
 	}
 	seen := make(map[string]bool, len(s.To))
 	for _, to := range s.To {

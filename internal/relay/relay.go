@@ -66,6 +66,16 @@ type Message struct {
 
 	About  string `json:"about,omitempty"`  // this is a report on that message, and never reported on itself
 	Bounce Bounce `json:"bounce,omitempty"` // failed: whether its sender has been told
+
+	Once *Once `json:"-"` // on its way in only
+}
+
+// Once lets a message in one time, however often it is handed in under one key.
+type Once struct {
+	Owner string // whose keys these are
+	Key   string
+	For   time.Duration // how long the key is remembered
+	Sum   func() []byte // digest of what was handed in; asked when the body has been read
 }
 
 // Bounce is what a failed message owes its sender.
@@ -120,6 +130,7 @@ type Store interface {
 	// PutMessage commits m with State Queued and its body and sets m.Size. When it
 	// returns nil, both survive a power cut; when it fails, nothing is left that
 	// anybody would deliver. The body is read once and never held whole in memory.
+	// Of two messages with the key of one Once the second is fault.Conflict.
 	PutMessage(ctx context.Context, m *Message, body io.Reader) error
 	// ClaimMessages leases due messages (Queued, NotBefore <= c.Now), oldest NotBefore
 	// first, never more than an account's limits allow, whoever holds them.

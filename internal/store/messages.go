@@ -32,6 +32,9 @@ func insertMessage(ctx context.Context, tx querier, m relay.Message, body string
 	if err == nil && m.About != "" {
 		err = settleBounce(ctx, tx, m.About, relay.BounceSent)
 	}
+	if err == nil && m.Once != nil {
+		err = handIn(ctx, tx, m.ID, *m.Once, m.Accepted)
+	}
 	return err
 }
 

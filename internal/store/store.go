@@ -27,6 +27,7 @@ var (
 	_ relay.Store  = (*Store)(nil)
 	_ fetch.Ledger = (*Store)(nil)
 	_ door.Devices = (*Store)(nil)
+	_ door.Tokens  = (*Store)(nil)
 )
 
 // Options are the same for both databases. The zero value is good.

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"postern/internal/door"
+	"postern/internal/fault"
+	"postern/internal/secret"
+)
+
+// errNoToken is in the chain of what a request without a good token is told.
+var errNoToken = errors.New("no valid token")
+
+// usedEvery is how exactly the last use of a token is known: a write for every
+// request would cost more than the request.
+const usedEvery = time.Minute
+
+type tokenKey struct{}
+
+// caller is the token that a request came with.
+func caller(ctx context.Context) door.Token {
+	t, _ := ctx.Value(tokenKey{}).(door.Token)
+	return t
+}
+
+// guarded lets requests through that have a token with the operation's scope.
+func (s *server) guarded(scope door.Scope) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		t, err := s.admit(ctx.Context(), ctx.Header("Authorization"), addrOf(ctx.RemoteAddr()), scope)
+		if err != nil {
+			s.refuse(ctx, err)
+			return
+		}
+		next(huma.WithValue(ctx, tokenKey{}, t))
+	}
+}
+
+func (s *server) admit(ctx context.Context, header string, from netip.Addr, scope door.Scope) (door.Token, error) {
+	const op = "check token"
+	if wait := s.guesses.locked(from); wait > 0 {
+		e := fault.New(fault.Throttled, op, "too many wrong tokens from this address")
+		e.RetryAfter = wait
+		return door.Token{}, e
+	}
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") || text == "" {
+		return door.Token{}, fault.New(fault.Denied, op, "%w was given", errNoToken).WithHint("send the header Authorization: Bearer TOKEN")
+	}
+	t, err := door.FindToken(ctx, s.Tokens, secret.New(strings.TrimSpace(text)))
+	switch {
+	case errors.Is(err, fault.Denied):
+		s.guesses.blame(from)
+		s.Log.WarnContext(ctx, "a token was refused", "remote", from.String())
+		return t, fault.New(fault.Denied, op, "%w: %w", errNoToken, err).WithHint("%s", fault.HintOf(err))
+	case err != nil:
+		return t, err
+	case !t.Allows(scope):
+		return t, fault.New(fault.Denied, op, "the token %s lacks the scope %s", t.Name, scope).WithHint("create one that has it: postern tokens create NAME --scope %s", scope)
+	}
+	if now := s.Now(); now.Sub(t.LastUsed) >= usedEvery {
+		if err := s.Tokens.UseToken(ctx, t.ID, now); err != nil {
+			s.Log.WarnContext(ctx, "the last use of a token was not noted", "token", t.Name, "error", err)
+		}
+	}
+	return t, nil
+}
+
+// refuse answers before an operation has begun.
+func (s *server) refuse(ctx huma.Context, err error) {
+	var p *Problem
+	if !errors.As(s.problem(ctx.Context(), err), &p) {
+		return
+	}
+	for name, values := range p.header {
+		ctx.SetHeader(name, strings.Join(values, ", "))
+	}
+	ctx.SetHeader("Content-Type", p.ContentType(""))
+	ctx.SetStatus(p.Status)
+	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p)
+}
+
+// guesses counts wrong tokens by address. Nobody finds one by guessing; this keeps a
+// program that was left behind with an old token from flooding database and log.
+type guesses struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	byIP map[netip.Addr]tally
+}
+
+type tally struct {
+	count int
+	since time.Time
+}
+
+// Bounds of guesses.
+const (
+	maxGuesses   = 20
+	forgetAfter  = 10 * time.Minute
+	maxAddresses = 10_000
+)
+
+// locked says for how long an address is not heard; 0 when it is.
+func (g *guesses) locked(from netip.Addr) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.byIP[from]
+	if t.count < maxGuesses {
+		return 0
+	}
+	return max(0, forgetAfter-g.now().Sub(t.since))
+}
+
+func (g *guesses) blame(from netip.Addr) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	if len(g.byIP) >= maxAddresses {
+		maps.DeleteFunc(g.byIP, func(_ netip.Addr, t tally) bool { return now.Sub(t.since) > forgetAfter })
+		if len(g.byIP) >= maxAddresses {
+			clear(g.byIP)
+		}
+	}
+	t := g.byIP[from]
+	if now.Sub(t.since) > forgetAfter {
+		t = tally{since: now}
+	}
+	t.count++
+	g.byIP[from] = t
+}
+
+// headers are the same on every answer. There is no CORS: a token has no business
+// in a browser's page.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,47 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"postern/internal/api"
+	"postern/internal/door"
+	"postern/internal/secret"
+)
+
+// Intake takes messages that do not come through the SMTP door.
+func (a *App) Intake() api.Intake {
+	return api.Intake{Relay: a.Relay, Mailbox: a.mailboxOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: time.Now}
+}
+
+// withAPI puts the API beside the pages.
+func (a *App) withAPI(pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	mux.Handle(api.Prefix, api.New(api.Config{
+		Intake: a.Intake(), Devices: a.Store.Device, Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
+		Explain: a.SayWhy, Version: a.version, Now: time.Now, Log: a.log.With("room", "api"),
+	}))
+	return mux
+}
+
+// NewToken makes a token of the API and returns the text that proves it, this once.
+func (a *App) NewToken(ctx context.Context, who, name, device string, scopes []door.Scope) (secret.Text, error) {
+	t, text, err := door.NewToken(name, device, scopes, time.Now())
+	if err == nil {
+		err = a.Store.PutToken(ctx, t)
+	}
+	if err != nil {
+		return secret.Text{}, err
+	}
+	return text, a.WriteDown(ctx, who, "create token", name, "device "+device)
+}
+
+// RevokeToken makes a token good for nothing, at once and on every node.
+func (a *App) RevokeToken(ctx context.Context, who, name string) error {
+	if err := a.Store.DeleteToken(ctx, name); err != nil {
+		return err
+	}
+	return a.WriteDown(ctx, who, "revoke token", name, "")
+}
