@@ -138,7 +138,7 @@ func (b *letterbox) seen(ctx context.Context, letter *graph.Letter) (*fault.Repl
 	case fate == graph.Sent:
 		return &fault.Reply{Protocol: "graph", Stage: "look up", Code: "200", Text: "found in Sent Items"}, nil
 	case fate == graph.Doubtful:
-		return nil, unknown(errors.New("Sent Items has a message with its Message-ID to some of its recipients"))
+		return nil, unknown(errors.New("a message with its Message-ID went to some of its recipients"))
 	}
 	return nil, nil //nolint:nilnil // it is not there, which is an answer
 }
