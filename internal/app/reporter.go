@@ -18,7 +18,7 @@ func (a *App) reporter(ctx context.Context, failed relay.Message) (account strin
 	}
 	best := -1
 	for _, acct := range all {
-		if acct.State != vault.Active || !acct.May(vault.Send) {
+		if acct.State != vault.Active || !acct.May(vault.Send) && !acct.May(vault.Graph) {
 			continue
 		}
 		fits := 0
