@@ -125,7 +125,7 @@ func (c *cli) rotateKeys(ctx context.Context, a *app.App, master, asJSON bool) e
 		return err
 	}
 	did := rotated{Primary: r.Primary, Resealed: r.Resealed, Left: r.Left, Keys: r.Keys}
-	if err := a.WriteDown(ctx, who(), "rotate the keys", fmt.Sprint(r.Primary), fmt.Sprintf("%d secrets sealed anew", r.Resealed)); err != nil {
+	if err := a.WriteDown(ctx, who(), "rotate the keys", fmt.Sprint(r.Primary), fmt.Sprintf("sealed anew: %d", r.Resealed)); err != nil {
 		return err
 	}
 	if master {
@@ -136,7 +136,7 @@ func (c *cli) rotateKeys(ctx context.Context, a *app.App, master, asJSON bool) e
 	if asJSON {
 		return writeJSON(c.stdout, did)
 	}
-	_, err = fmt.Fprintf(c.stdout, "key %d seals now; %d secrets sealed anew, %d left under older keys; %d keys\n", did.Primary, did.Resealed, did.Left, did.Keys)
+	_, err = fmt.Fprintf(c.stdout, "key %d seals now; sealed anew: %d, left under older keys: %d, keys: %d\n", did.Primary, did.Resealed, did.Left, did.Keys)
 	if master {
 		_, _ = fmt.Fprintf(c.stdout, "master: %s, in %s\n", did.Master, a.MasterSource())
 	}
@@ -149,11 +149,16 @@ func (c *cli) rotateMaster(ctx context.Context, a *app.App) (string, error) {
 	if err := a.RotateMaster(ctx); err != nil {
 		return "", err
 	}
+	return writeMaster(ctx, a, "replace the master key", "in "+a.MasterSource())
+}
+
+// writeMaster writes down that there is another master key, and returns what it is called.
+func writeMaster(ctx context.Context, a *app.App, what, detail string) (string, error) {
 	inv, err := a.Vault.Keys(ctx)
 	if err != nil {
 		return "", err
 	}
-	return inv.Master, a.WriteDown(ctx, who(), "replace the master key", inv.Master, "in "+a.MasterSource())
+	return inv.Master, a.WriteDown(ctx, who(), what, inv.Master, detail)
 }
 
 func newKeyPrune(c *cli) *cobra.Command {
@@ -163,8 +168,8 @@ func newKeyPrune(c *cli) *cobra.Command {
 		Short: "Drop the keys that seal nothing any more",
 		Long: `Drops the older data keys once nothing is sealed under them. What still is, is sealed
 anew first. That takes half a minute: a server in the middle of a refresh may hold a
-token that is still under an older key. From then on the older keys open nothing, in
-copies of the database that were made before neither, unless they are restored as a whole.`,
+token that is still under an older key. From then on a row copied out of an older
+database opens no more; a whole older copy still does, with the master key of its day.`,
 		Example: "  postern key prune",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -180,7 +185,7 @@ copies of the database that were made before neither, unless they are restored a
 				if asJSON {
 					return writeJSON(c.stdout, rotated{Primary: r.Primary, Resealed: r.Resealed, Left: r.Left, Keys: r.Keys})
 				}
-				_, err = fmt.Fprintf(c.stdout, "key %d seals; %d secrets sealed anew; %d keys\n", r.Primary, r.Resealed, r.Keys)
+				_, err = fmt.Fprintf(c.stdout, "key %d seals; sealed anew: %d, keys: %d\n", r.Primary, r.Resealed, r.Keys)
 				return err
 			})
 		},
@@ -210,7 +215,7 @@ node. Servers that run go on; restart them before the next rotation.`,
 				if err != nil {
 					return err
 				}
-				if err := a.WriteDown(cmd.Context(), who(), "move the keys", line, "from "+a.MasterSource()); err != nil {
+				if _, err := writeMaster(cmd.Context(), a, "move the keys", "from "+a.MasterSource()); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(c.stdout, line)

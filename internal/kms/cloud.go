@@ -62,7 +62,7 @@ func (k keeper) judge(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	said := fault.New(fault.Temporary, op, "%s: %w", k.name, err)
+	said := fault.New(fault.Temporary, op, "%s: %w", k.name, oneLine{err})
 	switch gcerrors.Code(err) {
 	case gcerrors.PermissionDenied:
 		said.Kind = fault.Invalid
@@ -73,3 +73,10 @@ func (k keeper) judge(op string, err error) error {
 	}
 	return said.WithHint("see that the key service can be reached from here, that it knows this machine, and that master_key_url names the key this database was last moved to")
 }
+
+// oneLine is an error whose words fit on a line; the services' do not.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+func (e oneLine) Unwrap() error { return e.error }

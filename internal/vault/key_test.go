@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -127,6 +128,92 @@ func TestASealIsBoundToWhatAndWhose(t *testing.T) {
 	if _, err := s.Open(sealed, "refresh token", "scan"); err == nil {
 		t.Error("a changed seal opened")
 	}
+}
+
+// away is a store whose settings cannot be read for a while.
+type away struct {
+	*memory
+	err error
+}
+
+func (a *away) Setting(ctx context.Context, key string) ([]byte, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	return a.memory.Setting(ctx, key)
+}
+
+// While the database is away, a seal is made under the key known: it may be of the only
+// copy of a refresh token. What is under a key that is not known waits, and is nobody's
+// fault.
+func TestSealingWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	db := &away{memory: newMemory()}
+	key, _ := newKey(t)
+	s, err := vault.OpenSealer(t.Context(), db, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := vault.OpenSealer(t.Context(), newMemory(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := other.Seal(secret.New("clear"), "refresh token", "scan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.err = fault.New(fault.Permanent, "read", "the disk is gone")
+	sealed, err := s.Seal(secret.New("clear"), "refresh token", "scan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if clear, err := s.Open(sealed, "refresh token", "scan"); err != nil || clear.Reveal() != "clear" {
+		t.Errorf("%v, %v", clear, err)
+	}
+	if _, err := s.Open(foreign, "refresh token", "scan"); fault.KindOf(err) != fault.Temporary || !strings.Contains(err.Error(), "the disk is gone") {
+		t.Errorf("an unknown key while nobody can look: %v", err)
+	}
+	db.err = nil
+	if _, err := s.Open(foreign, "refresh token", "scan"); fault.KindOf(err) != fault.NeedsAdmin || fault.HintOf(err) == "" {
+		t.Errorf("an unknown key: %v", err)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add([]byte("x"))
+	f.Add([]byte{1, 0, 0, 0})
+	f.Add([]byte{1, 0, 0, 0, 7, 42})
+	path := filepath.Join(f.TempDir(), "master.key")
+	key, _, err := vault.LoadOrCreateKey(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := vault.OpenSealer(f.Context(), newMemory(), key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, sealed []byte) {
+		if clear, err := s.Open(sealed, "refresh token", "scan"); len(sealed) > 0 && (fault.KindOf(err) != fault.NeedsAdmin || !clear.Empty()) {
+			t.Errorf("%q opened: %v", sealed, err)
+		}
+	})
+}
+
+func FuzzOpenSealer(f *testing.F) {
+	f.Add([]byte(""))
+	f.Add([]byte(`{"keyset":"","master":"key 1"}`))
+	f.Add([]byte(`{"keyset":"EgA=","master":"key 1"}`))
+	key, _, err := vault.LoadOrCreateKey(filepath.Join(f.TempDir(), "master.key"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, kept []byte) {
+		store := newMemory()
+		store.settings[vault.KeysetSetting] = kept
+		if _, err := vault.OpenSealer(t.Context(), store, key); fault.KindOf(err) != fault.Invalid || fault.HintOf(err) == "" {
+			t.Errorf("%q: %v", kept, err)
+		}
+	})
 }
 
 func FuzzParseKey(f *testing.F) {

@@ -206,7 +206,7 @@ func (v *Vault) drain(ctx context.Context, p Progress) (resealed int, err error)
 		case err != nil:
 			return resealed, err
 		case len(broken) > 0:
-			return resealed, fault.New(fault.Conflict, "prune the keys", "%d secrets are under an older key and do not open: %s", len(broken), strings.Join(broken[:min(len(broken), 5)], ", ")).
+			return resealed, fault.New(fault.Conflict, "prune the keys", "under an older key, and do not open: %d (%s)", len(broken), strings.Join(broken[:min(len(broken), 5)], ", ")).
 				WithHint("enter those secrets (or sign in) again; then: postern key prune")
 		case done == 0 && pass > 0:
 			return resealed, nil

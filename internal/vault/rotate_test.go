@@ -223,7 +223,7 @@ func TestABrokenSealKeepsItsKey(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	_, err = s.vault.PruneKeys(t.Context(), nil)
-	if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "1 secrets") || !strings.Contains(err.Error(), "account password of scan") || fault.HintOf(err) == "" {
+	if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "do not open: 1 (") || !strings.Contains(err.Error(), "account password of scan") || fault.HintOf(err) == "" {
 		t.Errorf("got %v", err)
 	}
 	if _, older := s.inventory(); len(older) != 1 || older[0].Secrets != 1 {
