@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -256,7 +257,7 @@ func unpack(t *testing.T, raw []byte) (text string, files map[string]string) {
 	files = map[string]string{}
 	for parts := multipart.NewReader(m.Body, params["boundary"]); ; {
 		p, err := parts.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return text, files
 		}
 		if err != nil {
