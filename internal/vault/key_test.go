@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,6 +55,10 @@ func TestProcessesThatStartTogetherShareAKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "master.key")
 	store := newMemory()
 	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var sealers []*vault.Sealer
+	var seals []vault.Sealed
+	var errs []error
 	for range 16 {
 		wg.Go(func() {
 			key, _, err := vault.LoadOrCreateKey(path)
@@ -61,12 +66,28 @@ func TestProcessesThatStartTogetherShareAKey(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if _, err := vault.OpenSealer(t.Context(), store, key); err != nil {
+			sealer, err := vault.OpenSealer(t.Context(), store, key)
+			if err != nil {
 				t.Error(err)
+				return
 			}
+			b, err := sealer.Seal(secret.New("clear"), "refresh token", "scan")
+			mu.Lock()
+			defer mu.Unlock()
+			sealers, seals, errs = append(sealers, sealer), append(seals, b), append(errs, err)
 		})
 	}
 	wg.Wait()
+	if err := errors.Join(errs...); err != nil || len(sealers) != 16 {
+		t.Fatalf("%d sealers, %v", len(sealers), err)
+	}
+	for _, s := range sealers {
+		for _, b := range seals {
+			if clear, err := s.Open(b, "refresh token", "scan"); err != nil || clear.Reveal() != "clear" {
+				t.Fatalf("one process does not open what another sealed: %v", err)
+			}
+		}
+	}
 }
 
 func TestAKeyOthersCanReadIsRefused(t *testing.T) {
