@@ -82,6 +82,7 @@ func (s *server) humaConfig() huma.Config {
 
 func (s *server) routes(a huma.API) {
 	huma.Register(a, s.sendOperation(a), s.send)
+	a.OpenAPI().Paths[base+"/messages"].Post.RequestBody = sendBody(a)
 	huma.Register(a, s.operation(a, http.MethodGet, "/messages", "list-messages", "List messages, the oldest first", door.MayReadQueue), s.list)
 	huma.Register(a, s.operation(a, http.MethodGet, "/messages/{id}", "show-message", "Show a message and what became of it", door.MayReadQueue), s.show)
 	body := s.operation(a, http.MethodGet, "/messages/{id}/body", "download-message", "Download a message that is kept: waiting or failed", door.MayReadQueue)

@@ -71,11 +71,16 @@ func (s *server) sendOperation(a huma.API) huma.Operation {
 	op := s.operation(a, http.MethodPost, "/messages", "send-message", "Send a message", door.MaySend)
 	op.Description += ". 202 is answered when the message is safe in the queue, and will be delivered or visibly fail."
 	op.DefaultStatus = http.StatusAccepted
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+	return op
+}
+
+// sendBody describes the bodies of sendOperation. It goes into the description after
+// the operation is registered: a body that huma knows of it reads into memory.
+func sendBody(a huma.API) *huma.RequestBody {
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json": {Schema: huma.SchemaFromType(a.OpenAPI().Components.Schemas, reflect.TypeFor[Draft]())},
 		rfc822:             {Schema: &huma.Schema{Type: "string", Description: "A whole message. It is streamed: the way for large ones. Bcc is taken out."}},
 	}}
-	return op
 }
 
 func (s *server) send(ctx context.Context, in *sendInput) (*sendOutput, error) {
