@@ -61,7 +61,8 @@ type bench struct {
 	*stand
 	way
 	mail mail.Server
-	reg  vault.App // the app registration as it should be
+	said strings.Builder // every error and every alert, to be looked through at the end
+	reg  vault.App       // the app registration as it should be
 }
 
 func newBench(t *testing.T, w way) *bench {
@@ -280,7 +281,17 @@ func (b *bench) wantRefusal(err error, kind fault.Kind, says string, server bool
 	if waits := kind == fault.Temporary || kind == fault.Throttled; fault.HintOf(err) == "" && !waits && !server {
 		b.Errorf("%v has no next step", err)
 	}
-	b.wantNoSecret("the error", err.Error()+fault.HintOf(err))
+	b.said.WriteString(err.Error() + fault.HintOf(err) + "\n")
+}
+
+// wantKeptSecrets looks through all that was said and logged.
+func (b *bench) wantKeptSecrets() {
+	b.Helper()
+	for _, a := range b.alerts {
+		b.said.WriteString(a.Text + a.Next + "\n")
+	}
+	b.wantNoSecret("an error or an alert", b.said.String())
+	b.wantNoSecret("the log", b.log.String())
 }
 
 // register puts the app registration as change makes it.

@@ -27,7 +27,6 @@ func application() []string { return []string{bySecret, byCertificate} }
 func users() []string       { return append(delegated(), byPassword) }
 func secrets() []string     { return append(users(), bySecret) }
 func tokens() []string      { return append(users(), application()...) }
-func passwords() []string   { return []string{byPassword, byAppPassword} }
 
 // entraSays arms a fault of the token endpoint for every request from now on.
 func entraSays(f world.Fault) func(*bench) {
@@ -237,7 +236,7 @@ func TestConformance(t *testing.T) {
 			if seen < 10 {
 				t.Errorf("only %d troubles were gone through", seen)
 			}
-			b.wantNoSecret("the log", b.log.String())
+			b.wantKeptSecrets()
 		})
 	}
 }
@@ -310,14 +309,12 @@ func (b *bench) wantPause(state vault.State, tr trouble) {
 	if probed := a.ProbeAt.After(b.clock()); probed != (state == vault.NeedsAdmin) {
 		b.Errorf("probed at %v, in state %s", a.ProbeAt, state)
 	}
-	b.wantNoSecret("the reason", a.Reason)
 	b.mu.Lock()
 	last := b.alerts[len(b.alerts)-1]
 	b.mu.Unlock()
 	if last.Subject != "scan" || last.Next == "" || !strings.Contains(last.Text, tr.says) {
 		b.Errorf("the alert says %+v", last)
 	}
-	b.wantNoSecret("the alert", last.Text+last.Next)
 }
 
 // wantQuiet: while a pause stands nobody is asked, by a message nor by the keeper.
