@@ -428,6 +428,11 @@ func TestQueueThroughTheAPI(t *testing.T) {
 	if out := g.postern("tokens", "list"); !strings.Contains(out, "send,queue:read,queue:write") || strings.Contains(out, one) {
 		t.Errorf("tokens list printed\n%s", out)
 	}
+	for _, file := range []string{g.log.Name(), filepath.Join(g.dataDir(), "postern.db"), filepath.Join(g.dataDir(), "postern.db-wal")} {
+		if b, err := os.ReadFile(file); err != nil || bytes.Contains(b, []byte(one[len(one)-52:])) {
+			t.Errorf("%s: %v, or the token is written there", filepath.Base(file), err)
+		}
+	}
 	g.postern("tokens", "revoke", "one")
 	if resp := g.call(one, http.MethodGet, "/messages", "", "", nil); resp.StatusCode != 401 {
 		t.Errorf("revoked: %d", resp.StatusCode)

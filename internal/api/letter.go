@@ -113,7 +113,7 @@ func parseAll(field string, list []string) (shown []*message.Address, plain []ma
 		if err != nil {
 			return nil, nil, invalid(fmt.Sprintf("%s[%d]", field, i), "%w", err)
 		}
-		shown, plain = append(shown, (*message.Address)(parsed)), append(plain, a)
+		shown, plain = append(shown, parsed), append(plain, a)
 	}
 	return shown, plain, nil
 }

@@ -101,7 +101,9 @@ func (t Token) Allows(s Scope) bool { return slices.Contains(t.Scopes, s) }
 
 // FindToken returns the token that a text proves. One that is not ours, is revoked or
 // has another secret is fault.Denied; other errors are the store's.
-func FindToken(ctx context.Context, all Tokens, text secret.Text) (Token, error) {
+func FindToken(ctx context.Context, all interface { // Tokens
+	Token(ctx context.Context, id string) (Token, error)
+}, text secret.Text) (Token, error) {
 	denied := fault.New(fault.Denied, "check token", "the token is not known here, or was revoked").
 		WithHint("make one with: postern tokens create NAME")
 	id, key, ok := strings.Cut(strings.TrimPrefix(text.Reveal(), tokenPrefix), "_")

@@ -80,6 +80,8 @@ func (a Addressed) To(domain string) ([]mail.Address, error) {
 			text := one
 			if parsed, err := parser().Parse(one); err == nil {
 				text = parsed.Address
+			} else if inner, ok := strings.CutPrefix(one, "<"); ok && strings.HasSuffix(inner, ">") {
+				text = strings.TrimSuffix(inner, ">") // a local name
 			}
 			addr, err := mail.Qualified(text, domain)
 			if err != nil {

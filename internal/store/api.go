@@ -9,7 +9,7 @@ import (
 	"postern/internal/relay"
 )
 
-const tokenColumns = `id, name, COALESCE(device, ''), scopes, hash, created, last_used`
+const apiColumns = `id, name, COALESCE(device, ''), scopes, hash, created, last_used`
 
 func scanToken(row scanner) (t door.Token, err error) {
 	err = row.Scan(&t.ID, &t.Name, &t.Device, document{&t.Scopes}, &t.Hash, clock{&t.Created}, clock{&t.LastUsed})
@@ -18,12 +18,12 @@ func scanToken(row scanner) (t door.Token, err error) {
 
 // Tokens is part of [door.Tokens].
 func (s *Store) Tokens(ctx context.Context) ([]door.Token, error) {
-	return list(ctx, s.db, "list tokens", scanToken, `SELECT `+tokenColumns+` FROM api_tokens ORDER BY name`)
+	return list(ctx, s.db, "list tokens", scanToken, `SELECT `+apiColumns+` FROM api_tokens ORDER BY name`)
 }
 
 // Token is part of [door.Tokens].
 func (s *Store) Token(ctx context.Context, id string) (door.Token, error) {
-	return one(ctx, s.db, subject{"token", id}, scanToken, `SELECT `+tokenColumns+` FROM api_tokens WHERE id = $1`, id)
+	return one(ctx, s.db, subject{"token", id}, scanToken, `SELECT `+apiColumns+` FROM api_tokens WHERE id = $1`, id)
 }
 
 // PutToken is part of [door.Tokens]. A device that is not there is fault.Invalid.
