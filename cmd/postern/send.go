@@ -38,8 +38,8 @@ Bcc unless --to says otherwise.
 
 It sends as a device may (--device, else POSTERN_SENDMAIL_DEVICE, else the device
 "sendmail"), or plainly as an account's mailbox (--account).`,
-		Example: "  echo 'It is done.' | postern send --account scan --to boss@contoso.com --subject Backup\n" +
-			"  postern send --device billing --to a@b.example --subject Invoice --text 'See below.' --attach invoice.pdf\n" +
+		Example: "  postern send --device billing --to a@b.example --subject Invoice --text 'See below.' --attach invoice.pdf\n" +
+			"  echo 'It is done.' | postern send --account scan --to boss@contoso.com --subject Backup\n" +
 			"  postern send --account scan --raw < message.eml",
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

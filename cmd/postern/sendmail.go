@@ -61,7 +61,7 @@ device named by --device, else POSTERN_SENDMAIL_DEVICE, else as the device "send
 
 Exit codes are those of sysexits.h: 64 bad usage, 65 bad message, 75 try again,
 77 a sender that the device may not use, 78 no such device.`,
-		Example:            "  printf 'Subject: done\\n\\nIt is.\\n' | postern sendmail boss@contoso.com\n  postern sendmail -t -i < message.eml",
+		Example:            "  postern sendmail -t -i < message.eml\n  printf 'Subject: done\\n\\nIt is.\\n' | postern sendmail boss@contoso.com",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			p, err := c.parseSendmail(argv)
