@@ -115,7 +115,7 @@ func TestOutcomeWaitsForTheDatabase(t *testing.T) {
 	release := g.lock()
 	defer release()
 	var busy sync.WaitGroup
-	for _, args := range [][]string{{"admin", "password"}, {"serve"}} {
+	for _, args := range [][]string{{"admin", "password"}, {"signin", "scan", "--no-wait"}} {
 		busy.Go(func() { g.refused(1, args, "another process holds the database", "end a backup") })
 	}
 	busy.Go(func() {
