@@ -48,6 +48,10 @@ func (s *Store) PutAccount(ctx context.Context, a vault.Account) error {
 				limits = excluded.limits, transport = excluded.transport`,
 			a.Name, a.App, document{a.Mailbox}, string(a.Method), document{a.Purposes}, a.Shared,
 			blob(a.Password), millis(a.PasswordSet), a.GiveTokens, document{a.Limits}, a.Transport, string(a.State), string(a.By), a.Reason, millis(a.Since), millis(a.ProbeAt))
+		if err != nil {
+			return err
+		}
+		_, err = exec(ctx, tx, `DELETE FROM paces WHERE account = $1`, a.Name) // its limits may be other ones now
 		return err
 	})
 }

@@ -110,10 +110,32 @@ func (f lockFiles) show(ctx context.Context, holder string) (func() error, error
 	if err != nil {
 		return nil, err
 	}
+	f.sweep(ctx, time.Now().Add(-startsWithin))
 	return func() error {
 		unlock()
 		return gone(os.Remove(path))
 	}, nil
+}
+
+// startsWithin is longer than a process needs between making its file and locking it.
+const startsWithin = time.Minute
+
+// sweep removes the files of processes that ended without doing so. One that cannot be
+// looked at is left for the next start.
+func (f lockFiles) sweep(ctx context.Context, before time.Time) {
+	files, err := os.ReadDir(f.dir)
+	if err != nil {
+		return
+	}
+	for _, file := range files {
+		info, err := file.Info()
+		if err != nil || info.ModTime().After(before) {
+			continue
+		}
+		if holder, err := url.PathUnescape(file.Name()); err == nil {
+			_, _ = f.alive(ctx, holder) // which removes the file of a dead one
+		}
+	}
 }
 
 func (f lockFiles) alive(ctx context.Context, holder string) (bool, error) {

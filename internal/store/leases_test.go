@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -175,6 +177,35 @@ func TestReleaseOfAKilledProcess(t *testing.T) {
 	ok(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	got(t, 1)(s.ReleaseDead(t.Context(), t0))
+}
+
+// What killed processes leave behind is swept, and what living ones need is not.
+func TestSignsOfTheDeadAreSwept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	living, err := store.OpenSQLite(t.Context(), dir, store.Options{Holder: "host/1/ALIVE"})
+	ok(t, err)
+	defer living.Close()
+	signs := filepath.Join(dir, "holders")
+	old := time.Now().Add(-time.Hour)
+	for _, name := range []string{"host%2F2%2FDEAD", "host%2F3%2FSTARTING"} {
+		ok(t, os.WriteFile(filepath.Join(signs, name), nil, 0o600))
+	}
+	for _, name := range []string{"host%2F1%2FALIVE", "host%2F2%2FDEAD"} {
+		ok(t, os.Chtimes(filepath.Join(signs, name), old, old))
+	}
+	next, err := store.OpenSQLite(t.Context(), dir, store.Options{Holder: "host/4/NEXT"})
+	ok(t, err)
+	defer next.Close()
+	var left []string
+	files, err := os.ReadDir(signs)
+	ok(t, err)
+	for _, f := range files {
+		left = append(left, f.Name())
+	}
+	if want := []string{"host%2F1%2FALIVE", "host%2F3%2FSTARTING", "host%2F4%2FNEXT"}; !slices.Equal(left, want) {
+		t.Errorf("left are %q", left)
+	}
 }
 
 // Holders of two processes claim and finish until nothing is left. No message may

@@ -81,6 +81,9 @@ func TestPaceSaysWhyAndUntilWhen(t *testing.T) {
 		got(t, []string{})(claim(2*time.Second), nil) // by now it is known when what was sent ends to count
 		got(t, []relay.Pace{{Account: "scan", Until: after(24 * time.Hour), Reason: "5 recipients a day"}})(s.Paces(ctx, after(time.Minute)))
 		got(t, []string{})(claim(23*time.Hour), nil)
+		furnished(t, s) // puts the account scan: limits are looked at anew
+		got(t, []relay.Pace(nil))(s.Paces(ctx, after(23*time.Hour)))
+		got(t, []string{})(claim(23*time.Hour), nil)
 		got(t, []string{"m00002"})(claim(24*time.Hour+time.Second), nil)
 		ok(t, s.ForgetSends(ctx, after(48*time.Hour)))
 		got(t, []relay.Pace(nil))(s.Paces(ctx, after(0)))

@@ -124,7 +124,7 @@ func lockStart(ctx context.Context, dir string, busy time.Duration) (unlock func
 // lockExclusive takes SQLite's own lock on an empty database, waiting for at most
 // busy. It works on every system and dies with its process.
 func lockExclusive(ctx context.Context, path string, busy time.Duration) (unlock func(), err error) {
-	db, err := connectSQLite(path, busy)
+	db, err := connectSQLite(path, busy, "journal_mode(MEMORY)") // nothing is ever written
 	if err != nil {
 		return nil, err
 	}
