@@ -168,6 +168,9 @@ type Envelope struct {
 	To       []Address `json:"to"`
 	EightBit bool      `json:"eight_bit,omitempty"` // the body has octets above 127 (RFC 6152)
 	UTF8     bool      `json:"utf8,omitempty"`      // addresses or headers need SMTPUTF8 (RFC 6531)
+
+	Notice  Notice            `json:"notice,omitzero"`
+	Notices []RecipientNotice `json:"notices,omitempty"` // parallel to To; nil: nothing was said
 }
 
 var idAlphabet = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)

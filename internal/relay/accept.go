@@ -29,6 +29,9 @@ type Submission struct {
 	RemoteAddr string // host:port or host of who handed it in; "" when that is this machine
 	Via        string // the "with" of the Received header (RFC 3848); "" is ESMTPSA
 	Once       *Once  // nil: it comes in as often as it is handed in
+
+	Notice  mail.Notice            // RET and ENVID (RFC 3461)
+	Notices []mail.RecipientNotice // NOTIFY and ORCPT, parallel to To; nil: nothing was said
 }
 
 // Accept takes responsibility for a message: when it returns nil, the message
