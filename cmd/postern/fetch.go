@@ -84,7 +84,7 @@ func showEvent(w io.Writer, e fetch.Event, dry bool) {
 	if dry {
 		verb = "would be " + verb
 	}
-	line := fmt.Sprintf("uid %d  %s  %s", e.UID, verb, e.Subject)
+	line := fmt.Sprintf("uid %s  %s  %s", e.UID, verb, e.Subject)
 	if e.Reason != "" {
 		line += "  (" + e.Reason + ")"
 	}
@@ -155,7 +155,7 @@ func newFetchLedger(c *cli) *cobra.Command {
 				}
 				return table(c.stdout, "FOLDER\tUID\tSTATE\tFILES\tTRIES\tUPDATED\tREASON", func(line func(...string)) {
 					for _, e := range entries {
-						line(e.Folder, fmt.Sprint(e.UID), string(e.State), fmt.Sprint(len(e.Files)), fmt.Sprint(e.Attempts), when(e.Updated), e.Reason)
+						line(e.Folder, e.UID, string(e.State), fmt.Sprint(len(e.Files)), fmt.Sprint(e.Attempts), when(e.Updated), e.Reason)
 					}
 				})
 			})

@@ -46,7 +46,7 @@ func (r routes) Route(ctx context.Context, name string) (relay.Route, error) {
 	route := relay.Route{Mailbox: acct.Mailbox, Server: reg.Cloud.SMTP}
 	setting := "custom.smtp"
 	if p == vault.HVE {
-		route.Server, setting = reg.Cloud.HVE, "custom.hve"
+		route.Server, route.HVE, setting = reg.Cloud.HVE, true, "custom.hve"
 	}
 	if !route.Server.Set() {
 		return relay.Route{}, fault.New(fault.NeedsAdmin, "send", "app %q names no server for the purpose %s", reg.Name, p).
@@ -138,7 +138,7 @@ func (a *App) mailboxOf(ctx context.Context, account string) (mail.Address, erro
 // sources signs fetch tasks in to mailboxes.
 type sources struct{ *App }
 
-func (s sources) Open(ctx context.Context, name, folder string) (fetch.Source, error) {
+func (s sources) Open(ctx context.Context, name string, _ fetch.Protocol) (fetch.Source, error) {
 	acct, reg, err := s.account(ctx, name)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (s sources) Open(ctx context.Context, name, folder string) (fetch.Source, e
 	if err != nil {
 		return nil, err
 	}
-	return mailboxFolder{c.Folder(folder), acct.Mailbox.String()}, nil
+	return mailboxFolder{c.Folder("INBOX"), acct.Mailbox.String()}, nil
 }
 
 // signIn opens a mailbox. A refused token is replaced once: it may have been revoked

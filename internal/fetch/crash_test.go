@@ -145,7 +145,7 @@ func powerCut(t *testing.T, n int, after After, greedy, foreign bool) string {
 	}
 	for _, e := range b.ledger.find(func(Entry) bool { return true }) {
 		if e.State != Done {
-			t.Fatalf("cut at step %d (%s): message %d is %s: %s", n, cut, e.UID, e.State, e.Reason)
+			t.Fatalf("cut at step %d (%s): message %s is %s: %s", n, cut, e.UID, e.State, e.Reason)
 		}
 	}
 	if len(p.moved["Archive"]) != map[After]int{AfterMove: 2}[after] {
@@ -221,7 +221,7 @@ func TestTheManifestKnowsItsFiles(t *testing.T) {
 // steps lists the steps of an undisturbed run of a task like b's.
 func (b *bench) steps(t *testing.T) []string {
 	t.Helper()
-	other := newBench(t, newPost(b.post.inbox[1].raw), nil)
+	other := newBench(t, newPost(b.post.inbox["1"].raw), nil)
 	var all []string
 	other.step = func(s string) { all = append(all, s) }
 	other.run(t)

@@ -8,11 +8,13 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mailbox"
 )
 
 // memory is a Ledger that forgets nothing until the test ends.
@@ -87,10 +89,10 @@ func (m *memory) UnlockTask(_ context.Context, task, holder string) error {
 	return nil
 }
 
-func (m *memory) Known(_ context.Context, task, folder string, uidValidity uint32) (map[uint32]EntryState, error) {
+func (m *memory) Known(_ context.Context, task, folder string, uidValidity uint32) (map[string]EntryState, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := make(map[uint32]EntryState)
+	known := make(map[string]EntryState)
 	for k, e := range m.entries {
 		if k.Task == task && k.Folder == folder && k.UIDValidity == uidValidity {
 			known[k.UID] = e.State
@@ -115,7 +117,7 @@ func (m *memory) find(want func(Entry) bool) []Entry {
 			out = append(out, e)
 		}
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(out, func(a, b Entry) int { return byNumber(a.UID, b.UID) })
 	return out
 }
 
@@ -182,6 +184,8 @@ type letter struct {
 	raw     string
 	arrived time.Time
 	seen    bool
+	flagged bool
+	tags    []string
 }
 
 // post is a mailbox, and the Sources and Source that read it.
@@ -189,18 +193,19 @@ type post struct {
 	mu       sync.Mutex
 	address  string
 	validity uint32
-	inbox    map[uint32]*letter
+	inbox    map[string]*letter
+	next     int
 	moved    map[string][]string // by folder
 	opens    int
 	bodies   int // downloads begun
 	changes  int // mailbox actions asked for
-	fail     func(op string, uid uint32) error
+	fail     func(op string, uid string) error
 	cutAfter int64 // octets of a body after which the connection breaks; 0: never
 	cuts     int   // how many bodies are cut so
 }
 
 func newPost(raws ...string) *post {
-	p := &post{address: "in@contoso.com", validity: 14, inbox: make(map[uint32]*letter), moved: make(map[string][]string)}
+	p := &post{address: "in@contoso.com", validity: 14, inbox: make(map[string]*letter), moved: make(map[string][]string)}
 	for _, raw := range raws {
 		p.deliver(raw, epoch)
 	}
@@ -209,28 +214,26 @@ func newPost(raws ...string) *post {
 
 var epoch = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-func (p *post) deliver(raw string, arrived time.Time) uint32 {
+func (p *post) deliver(raw string, arrived time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	uid := uint32(len(p.inbox) + 1)
-	for p.inbox[uid] != nil {
-		uid++
-	}
+	p.next++
+	uid := strconv.Itoa(p.next)
 	p.inbox[uid] = &letter{raw: raw, arrived: arrived}
 	return uid
 }
 
-func (p *post) Open(_ context.Context, _, _ string) (Source, error) {
+func (p *post) Open(context.Context, string, Protocol) (Source, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.opens++
-	if err := p.check("open", 0); err != nil {
+	if err := p.check("open", ""); err != nil {
 		return nil, err
 	}
 	return &line{p}, nil
 }
 
-func (p *post) check(op string, uid uint32) error {
+func (p *post) check(op string, uid string) error {
 	if p.fail == nil {
 		return nil
 	}
@@ -241,44 +244,65 @@ type line struct{ p *post }
 
 func (l *line) Mailbox() string { return l.p.address }
 
-func (l *line) Search(_ context.Context, unread bool, since time.Time) (uint32, []uint32, error) {
+func (l *line) Can() mailbox.Abilities {
+	return mailbox.Abilities{Folders: true, Flags: true, Tags: true}
+}
+
+func (l *line) Folders(context.Context) ([]mailbox.Folder, error) {
+	return []mailbox.Folder{{Name: "INBOX"}}, nil
+}
+
+func (l *line) Use(string) {}
+
+func (l *line) Search(_ context.Context, q mailbox.Query) (uint32, []string, error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	if err := l.p.check("search", 0); err != nil {
+	if err := l.p.check("search", ""); err != nil {
 		return 0, nil, err
 	}
-	var uids []uint32
+	var uids []string
 	for uid, m := range l.p.inbox {
-		if (!unread || !m.seen) && !m.arrived.Before(since) {
+		if (!q.Unread || !m.seen) && !m.arrived.Before(q.Since) {
 			uids = append(uids, uid)
 		}
 	}
-	slices.Sort(uids)
+	slices.SortFunc(uids, byNumber)
 	return l.p.validity, uids, nil
 }
 
-func (l *line) valid(op string, v, uid uint32) error {
+func (l *line) valid(op string, v uint32, uid string) error {
 	if v != l.p.validity {
 		return fault.New(fault.Conflict, op, "renumbered")
 	}
 	return l.p.check(op, uid)
 }
 
-func (l *line) Describe(_ context.Context, v uint32, uids []uint32, each func(uint32, int64, time.Time)) error {
+func (l *line) Describe(_ context.Context, v uint32, uids []string, _ bool, each func(mailbox.Brief)) error {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
-	if err := l.valid("describe", v, 0); err != nil {
+	if err := l.valid("describe", v, ""); err != nil {
 		return err
 	}
 	for _, uid := range uids {
 		if m := l.p.inbox[uid]; m != nil {
-			each(uid, int64(len(m.raw)), m.arrived)
+			each(mailbox.Brief{ID: uid, Size: int64(len(m.raw)), Arrived: m.arrived})
 		}
 	}
 	return nil
 }
 
-func (l *line) Body(_ context.Context, v, uid uint32, read func(io.Reader) error) error {
+func byNumber(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
+
+func (l *line) Bodies(_ context.Context, v uint32, uids []string, each func(string, io.Reader, error) error) error {
+	for _, uid := range uids {
+		if err := l.body(v, uid, func(r io.Reader, err error) error { return each(uid, r, err) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *line) body(v uint32, uid string, read func(io.Reader, error) error) error {
 	l.p.mu.Lock()
 	err := l.valid("body", v, uid)
 	m := l.p.inbox[uid]
@@ -293,13 +317,13 @@ func (l *line) Body(_ context.Context, v, uid uint32, read func(io.Reader) error
 		return err
 	}
 	if m == nil {
-		return fault.New(fault.NotFound, "body", "gone")
+		return read(nil, fault.New(fault.NotFound, "body", "gone"))
 	}
 	if cut > 0 {
 		broken := fault.New(fault.Temporary, "body", "connection reset")
-		return read(io.MultiReader(io.LimitReader(bytes.NewReader([]byte(m.raw)), cut), failing{broken}))
+		return read(io.MultiReader(io.LimitReader(bytes.NewReader([]byte(m.raw)), cut), failing{broken}), nil)
 	}
-	return read(bytes.NewReader([]byte(m.raw)))
+	return read(bytes.NewReader([]byte(m.raw)), nil)
 }
 
 type failing struct{ err error }
@@ -308,11 +332,13 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func (l *line) HasFolder(_ context.Context, name string) (bool, error) { return name != "Nowhere", nil }
 
-func (l *line) change(op string, v uint32, uids []uint32, do func(uid uint32, m *letter)) error {
+func (l *line) MakeFolder(context.Context, string) error { return nil }
+
+func (l *line) change(op string, v uint32, uids []string, do func(uid string, m *letter)) error {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	l.p.changes++
-	if err := l.valid(op, v, 0); err != nil {
+	if err := l.valid(op, v, ""); err != nil {
 		return err
 	}
 	for _, uid := range uids {
@@ -323,19 +349,27 @@ func (l *line) change(op string, v uint32, uids []uint32, do func(uid uint32, m 
 	return nil
 }
 
-func (l *line) MarkRead(_ context.Context, v uint32, uids []uint32) error {
-	return l.change("mark", v, uids, func(_ uint32, m *letter) { m.seen = true })
+func (l *line) MarkRead(_ context.Context, v uint32, uids []string) error {
+	return l.change("mark", v, uids, func(_ string, m *letter) { m.seen = true })
 }
 
-func (l *line) Move(_ context.Context, v uint32, uids []uint32, target string) error {
-	return l.change("move", v, uids, func(uid uint32, m *letter) {
+func (l *line) Flag(_ context.Context, v uint32, uids []string) error {
+	return l.change("flag", v, uids, func(_ string, m *letter) { m.flagged = true })
+}
+
+func (l *line) Tag(_ context.Context, v uint32, uids []string, keyword string) error {
+	return l.change("tag", v, uids, func(_ string, m *letter) { m.tags = append(m.tags, keyword) })
+}
+
+func (l *line) Move(_ context.Context, v uint32, uids []string, target string) error {
+	return l.change("move", v, uids, func(uid string, m *letter) {
 		l.p.moved[target] = append(l.p.moved[target], m.raw)
 		delete(l.p.inbox, uid)
 	})
 }
 
-func (l *line) Delete(_ context.Context, v uint32, uids []uint32) error {
-	return l.change("delete", v, uids, func(uid uint32, _ *letter) { delete(l.p.inbox, uid) })
+func (l *line) Delete(_ context.Context, v uint32, uids []string) error {
+	return l.change("delete", v, uids, func(uid string, _ *letter) { delete(l.p.inbox, uid) })
 }
 
 func (l *line) Close() error { return nil }

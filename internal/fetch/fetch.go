@@ -106,7 +106,7 @@ type Key struct {
 	Task        string `json:"task"`
 	Folder      string `json:"folder"` // [Place]: mailbox and folder
 	UIDValidity uint32 `json:"uid_validity"`
-	UID         uint32 `json:"uid"`
+	UID         string `json:"uid"` // IMAP: the UID in decimal; POP3: the UIDL
 }
 
 // Entry is one line of the ledger.
@@ -159,7 +159,7 @@ type Ledger interface {
 	UnlockTask(ctx context.Context, task, holder string) error
 
 	// Known returns the state of every ledger entry under (task, folder, uidvalidity).
-	Known(ctx context.Context, task, folder string, uidValidity uint32) (map[uint32]EntryState, error)
+	Known(ctx context.Context, task, folder string, uidValidity uint32) (map[string]EntryState, error)
 	// Unfinished returns the task's entries in Staged, Saved or EntryFailed, whatever their UIDVALIDITY.
 	Unfinished(ctx context.Context, task string) ([]Entry, error)
 	Entry(ctx context.Context, k Key) (Entry, error)

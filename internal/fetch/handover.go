@@ -21,7 +21,7 @@ type Manifest struct {
 	Account     string     `json:"account"`
 	Folder      string     `json:"folder"`
 	UIDValidity uint32     `json:"uid_validity"`
-	UID         uint32     `json:"uid"`
+	UID         string     `json:"uid"`
 	MessageID   string     `json:"message_id"`
 	From        []string   `json:"from"`
 	To          []string   `json:"to"`
@@ -98,7 +98,7 @@ func (r *run) promise(ctx context.Context, e *Entry, files []File, m Manifest) e
 		files[i].Name = taken.choose(r.disk.dir, safeName(files[i].Original, files[i].ContentType, i+1))
 	}
 	m.Files = files
-	list, err := m.write(r.disk, taken.choose(r.disk.dir, fmt.Sprintf("message-%d-%d%s", e.UIDValidity, e.UID, manifestSuffix)))
+	list, err := m.write(r.disk, taken.choose(r.disk.dir, fmt.Sprintf("message-%d-%s%s", e.UIDValidity, e.UID, manifestSuffix)))
 	e.Files = append(files, list)
 	if err == nil {
 		err = r.disk.dropAnchor()

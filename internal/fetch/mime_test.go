@@ -170,7 +170,7 @@ func TestHostileMail(t *testing.T) {
 			p := newPost(tt.raw, message("9", "behind.pdf", "alpha"))
 			b := newBench(t, p, nil)
 			b.run(t)
-			e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, 1})
+			e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, "1"})
 			if err != nil || e.State != tt.state {
 				t.Fatalf("%s (%s), %v; want %s", e.State, e.Reason, err, tt.state)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mailbox"
 )
 
 const (
@@ -26,8 +27,8 @@ type run struct {
 	disk  disk
 	rec   Run
 
-	stumbled map[uint32]bool // messages that broke the connection once in this run
-	settled  map[uint32]bool // messages this run has dealt with and does not come back to
+	stumbled map[string]bool // messages that broke the connection once in this run
+	settled  map[string]bool // messages this run has dealt with and does not come back to
 	progress int             // grows with every message settled
 	refusal  error           // why the server would not mark saved messages
 }
@@ -126,16 +127,17 @@ func (r *run) resume(ctx context.Context) error {
 
 // pass goes over the folder once on one connection.
 func (r *run) pass(ctx context.Context) (err error) {
-	src, err := r.cfg.Sources.Open(ctx, r.task.Account, r.task.Folder)
+	src, err := r.cfg.Sources.Open(ctx, r.task.Account, IMAP)
 	if err != nil {
 		return source(ctx, err)
 	}
 	defer func() { _ = src.Close() }() // nothing depends on how it ends
+	src.Use(r.task.Folder)
 	r.place = Place(src.Mailbox(), r.task.Folder)
 	if err := r.target(ctx, src); err != nil {
 		return err
 	}
-	validity, uids, err := src.Search(ctx, r.task.Unread, r.since())
+	validity, uids, err := src.Search(ctx, mailbox.Query{Unread: r.task.Unread, Since: r.since()})
 	if err != nil {
 		return source(ctx, err)
 	}
@@ -189,8 +191,8 @@ func (r *run) early(arrived time.Time) bool {
 // settle makes the outstanding actions of earlier runs, and returns the messages to
 // be tried again. Entries of a folder that is no longer there, or no longer the
 // task's, are closed: nothing more can be done under their numbers.
-func (r *run) settle(ctx context.Context, src Source, validity uint32) (failed map[uint32]Entry, err error) {
-	failed = make(map[uint32]Entry)
+func (r *run) settle(ctx context.Context, src Source, validity uint32) (failed map[string]Entry, err error) {
+	failed = make(map[string]Entry)
 	unfinished, err := r.cfg.Ledger.Unfinished(ctx, r.task.Name)
 	if err != nil {
 		return nil, ledgerError(err)
@@ -225,31 +227,30 @@ func (r *run) close(ctx context.Context, e Entry) error {
 }
 
 // choose keeps the messages nobody has dealt with, and adds those to be tried again.
-func (r *run) choose(uids []uint32, known map[uint32]EntryState, failed map[uint32]Entry) []uint32 {
-	var todo []uint32
+func (r *run) choose(uids []string, known map[string]EntryState, failed map[string]Entry) []string {
+	var todo []string
 	for _, uid := range uids {
 		if _, seen := known[uid]; !seen && !r.settled[uid] {
 			todo = append(todo, uid)
 		}
 	}
 	for uid := range failed {
-		if !r.settled[uid] {
+		if !r.settled[uid] && !slices.Contains(todo, uid) {
 			todo = append(todo, uid)
 		}
 	}
-	slices.Sort(todo)
-	return slices.Compact(todo)
+	return todo
 }
 
 // chunk takes some messages and acts on those that were saved.
-func (r *run) chunk(ctx context.Context, src Source, validity uint32, uids []uint32, failed map[uint32]Entry) error {
+func (r *run) chunk(ctx context.Context, src Source, validity uint32, uids []string, failed map[string]Entry) error {
 	type described struct {
 		size    int64
 		arrived time.Time
 	}
-	about := make(map[uint32]described, len(uids))
-	err := src.Describe(ctx, validity, uids, func(uid uint32, size int64, arrived time.Time) {
-		about[uid] = described{size, arrived}
+	about := make(map[string]described, len(uids))
+	err := src.Describe(ctx, validity, uids, false, func(b mailbox.Brief) {
+		about[b.ID] = described{b.Size, b.Arrived}
 	})
 	if err != nil {
 		return source(ctx, err)
@@ -291,7 +292,7 @@ func (r *run) act(ctx context.Context, src Source, validity uint32, saved []Entr
 	if len(saved) == 0 || r.opts.DryRun {
 		return nil
 	}
-	uids := make([]uint32, 0, len(saved))
+	uids := make([]string, 0, len(saved))
 	for _, e := range saved {
 		uids = append(uids, e.UID)
 	}

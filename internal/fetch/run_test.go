@@ -42,11 +42,11 @@ func TestActions(t *testing.T) {
 			p := newPost(message("1", "a.pdf", "alpha"), message("2"))
 			b := newBench(t, p, func(task *Task) { task.After, task.MoveTo = tt.after, "Archive" })
 			b.run(t)
-			m := p.inbox[1]
+			m := p.inbox["1"]
 			if (m == nil) != tt.gone || (m != nil && m.seen) != tt.seen || (len(p.moved["Archive"]) == 1) != tt.moved {
 				t.Errorf("message: %+v, moved: %d", m, len(p.moved["Archive"]))
 			}
-			if other := p.inbox[2]; other == nil || other.seen {
+			if other := p.inbox["2"]; other == nil || other.seen {
 				t.Error("a message without attachments was touched")
 			}
 		})
@@ -70,7 +70,7 @@ func TestWhichMessages(t *testing.T) {
 			p.deliver(message("1", "a.pdf", "alpha"), epoch.Add(-time.Second))
 			p.deliver(message("2", "b.pdf", "beta"), epoch)
 			p.deliver(message("3", "c.pdf", "gamma"), epoch.Add(time.Hour))
-			p.inbox[3].seen = true
+			p.inbox["3"].seen = true
 			b := newBench(t, p, tt.change)
 			if r := b.run(t); r.Saved != tt.want || p.bodies != tt.want {
 				t.Errorf("saved %d with %d downloads, want %d", r.Saved, p.bodies, tt.want)
@@ -116,8 +116,8 @@ func TestBrokenConnectionsAreResumed(t *testing.T) {
 func TestAMessageThatBreaksConnectionsIsParkedAtLast(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
-	p.fail = func(op string, uid uint32) error {
-		if op == "body" && uid == 1 {
+	p.fail = func(op string, uid string) error {
+		if op == "body" && uid == "1" {
 			return fault.New(fault.Temporary, op, "connection reset")
 		}
 		return nil
@@ -125,12 +125,12 @@ func TestAMessageThatBreaksConnectionsIsParkedAtLast(t *testing.T) {
 	b := newBench(t, p, nil)
 	for i, want := range []EntryState{EntryFailed, EntryFailed, Parked, Parked} {
 		b.run(t)
-		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, 1})
+		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, "1"})
 		if err != nil || e.State != want || e.Reason == "" {
 			t.Fatalf("run %d: %+v, %v; want %s", i+1, e, err, want)
 		}
 	}
-	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, 2}); err != nil || e.State != Done {
+	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, "2"}); err != nil || e.State != Done {
 		t.Errorf("the message behind it: %+v, %v", e, err)
 	}
 }
@@ -154,7 +154,7 @@ func TestWhatEndsARun(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPost(message("1", "a.pdf", "alpha"))
-			p.fail = func(op string, _ uint32) error {
+			p.fail = func(op string, _ string) error {
 				if op == tt.op {
 					return tt.err
 				}
@@ -180,7 +180,7 @@ func TestRefusedActionDoesNotStopFetching(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"))
 	refuse := true
-	p.fail = func(op string, _ uint32) error {
+	p.fail = func(op string, _ string) error {
 		if op == "mark" && refuse {
 			return fault.New(fault.NeedsAdmin, "store", "read-only folder")
 		}
@@ -198,7 +198,7 @@ func TestRefusedActionDoesNotStopFetching(t *testing.T) {
 	b.run(t)
 	for _, e := range b.ledger.find(func(Entry) bool { return true }) {
 		if e.State != Done || !p.inbox[e.UID].seen {
-			t.Errorf("message %d is %s", e.UID, e.State)
+			t.Errorf("message %s is %s", e.UID, e.State)
 		}
 	}
 	if p.bodies != bodies+1 {
@@ -222,7 +222,7 @@ func TestRenumberedFolder(t *testing.T) {
 	b := newBench(t, p, func(task *Task) { task.After = AfterRead })
 	b.run(t)
 	p.validity = 15
-	p.inbox = map[uint32]*letter{7: {raw: message("1", "a.pdf", "alpha"), arrived: epoch}, 8: {raw: message("3", "a.pdf", "gamma"), arrived: epoch}}
+	p.inbox = map[string]*letter{"7": {raw: message("1", "a.pdf", "alpha"), arrived: epoch}, "8": {raw: message("3", "a.pdf", "gamma"), arrived: epoch}}
 	b.run(t)
 	c := &consumer{dir: b.task.Directory}
 	c.collect(t)
@@ -230,7 +230,7 @@ func TestRenumberedFolder(t *testing.T) {
 	if !slices.Equal(c.contents, []string{"alpha", "beta", "gamma"}) {
 		t.Errorf("handed over %q", c.contents)
 	}
-	if !p.inbox[7].seen || !p.inbox[8].seen {
+	if !p.inbox["7"].seen || !p.inbox["8"].seen {
 		t.Error("the action is missing under the new numbers")
 	}
 }
@@ -248,7 +248,7 @@ func TestAnotherMailboxIsAnotherMemory(t *testing.T) {
 		t.Errorf("the same mailbox under another account was read again: %+v", r)
 	}
 	p.address = b.task.Account
-	p.inbox[1].raw = message("9", "z.pdf", "omega")
+	p.inbox["1"].raw = message("9", "z.pdf", "omega")
 	if r := b.run(t); r.Saved != 1 {
 		t.Errorf("UID 1 of another mailbox was taken for the one known: %+v", r)
 	}
@@ -278,7 +278,7 @@ func TestDirectoryTrouble(t *testing.T) {
 			if !errors.Is(err, fault.NeedsAdmin) || fault.HintOf(err) == "" {
 				t.Errorf("%v (%s)", err, fault.KindOf(err))
 			}
-			if p.changes != 0 || p.inbox[1] == nil || len(b.ledger.entries) != 0 {
+			if p.changes != 0 || p.inbox["1"] == nil || len(b.ledger.entries) != 0 {
 				t.Error("the mailbox or the ledger was changed")
 			}
 		})
@@ -296,8 +296,8 @@ func TestDirectoryVanishesBetweenMessages(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
 	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
-	p.fail = func(op string, uid uint32) error {
-		if op == "body" && uid == 2 {
+	p.fail = func(op string, uid string) error {
+		if op == "body" && uid == "2" {
 			return os.Rename(b.task.Directory, b.task.Directory+"-aside")
 		}
 		return nil
@@ -337,7 +337,7 @@ func TestOneRunAtATime(t *testing.T) {
 	p := newPost(message("1", "a.pdf", "alpha"))
 	b := newBench(t, p, nil)
 	var inner error
-	p.fail = func(op string, _ uint32) error {
+	p.fail = func(op string, _ string) error {
 		if op == "body" {
 			p.mu.Unlock()
 			_, inner = b.RunTask(t.Context(), b.task.Name, Options{})
@@ -356,8 +356,8 @@ func TestCancelledRunIsResumed(t *testing.T) {
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
 	b := newBench(t, p, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	p.fail = func(op string, uid uint32) error {
-		if op == "body" && uid == 2 {
+	p.fail = func(op string, uid string) error {
+		if op == "body" && uid == "2" {
 			cancel()
 			return ctx.Err()
 		}
@@ -407,7 +407,7 @@ func TestAnotherMailboxUnderTheSameAccount(t *testing.T) {
 	first, second := newPost(message("1", "a.pdf", "alpha")), newPost(message("2", "b.pdf", "beta"))
 	second.address = "other@contoso.com"
 	b := newBench(t, first, func(task *Task) { task.After = AfterMove; task.MoveTo = "Done" })
-	first.fail = func(op string, _ uint32) error {
+	first.fail = func(op string, _ string) error {
 		if op == "move" {
 			return fault.New(fault.NeedsAdmin, op, "not now")
 		}

@@ -19,7 +19,7 @@ type desk struct {
 	do   func(ctx context.Context, account string) error
 }
 
-func (d *desk) Open(ctx context.Context, account, _ string) (Source, error) {
+func (d *desk) Open(ctx context.Context, account string, _ Protocol) (Source, error) {
 	d.mu.Lock()
 	d.runs = append(d.runs, account)
 	d.mu.Unlock()

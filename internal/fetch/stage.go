@@ -61,12 +61,15 @@ func (h *harvest) files() []File {
 
 // reap streams one message through the walk; create opens an output for each wanted
 // part. The harvest holds what was opened even when an error comes back.
-func (r *run) reap(ctx context.Context, src Source, uidValidity, uid uint32, create func() (output, error)) (*harvest, error) {
+func (r *run) reap(ctx context.Context, src Source, uidValidity uint32, uid string, create func() (output, error)) (*harvest, error) {
 	h := new(harvest)
 	var refusal error
-	err := src.Body(ctx, uidValidity, uid, func(body io.Reader) error {
+	err := src.Bodies(ctx, uidValidity, []string{uid}, func(_ string, body io.Reader, err error) error {
+		if err != nil {
+			return err
+		}
 		m := &meter{r: body, limit: r.cfg.MaxMessage, hash: sha256.New()}
-		err := h.collect(m, r.task.Inline, create)
+		err = h.collect(m, r.task.Inline, create)
 		if errors.Is(err, errTooMuch) && !m.over {
 			refusal = err
 			_, err = io.Copy(io.Discard, m) // keeps the connection of use to the other messages

@@ -71,7 +71,7 @@ type Options struct {
 
 // Event is what became, or in a dry run would become, of a message.
 type Event struct {
-	UID       uint32     `json:"uid"`
+	UID       string     `json:"uid"`
 	MessageID string     `json:"message_id,omitempty"`
 	Subject   string     `json:"subject,omitempty"`
 	State     EntryState `json:"state"`
@@ -93,7 +93,7 @@ func (f *Fetcher) RunTask(ctx context.Context, name string, opts Options) (Run, 
 	now := f.cfg.Now()
 	r := &run{
 		Fetcher: f, task: task, opts: opts, disk: newDisk(task, f.step),
-		rec: Run{ID: mail.NewID(now), Task: name, Started: now}, stumbled: make(map[uint32]bool), settled: make(map[uint32]bool),
+		rec: Run{ID: mail.NewID(now), Task: name, Started: now}, stumbled: make(map[string]bool), settled: make(map[string]bool),
 	}
 	if opts.DryRun {
 		err = r.all(ctx)

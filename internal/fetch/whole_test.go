@@ -41,7 +41,7 @@ type exchange struct {
 	token  func() string
 }
 
-func (e exchange) Open(ctx context.Context, account, folder string) (fetch.Source, error) {
+func (e exchange) Open(ctx context.Context, account string, _ fetch.Protocol) (fetch.Source, error) {
 	c, err := imap.Dial(ctx, mailbox.Config{Server: e.server, RootCAs: e.roots, Timeout: 20 * time.Second})
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (e exchange) Open(ctx context.Context, account, folder string) (fetch.Sourc
 		_ = c.Close()
 		return nil, err
 	}
-	return mailboxFolder{c.Folder(folder), account}, nil
+	return mailboxFolder{c.Folder("INBOX"), account}, nil
 }
 
 type mailboxFolder struct {

@@ -67,7 +67,7 @@ func TestLockTask(t *testing.T) {
 
 func entry(uid uint32, state fetch.EntryState) fetch.Entry {
 	return fetch.Entry{
-		Key:       fetch.Key{Task: "invoices", Folder: "scan/INBOX", UIDValidity: 4294967295, UID: uid},
+		Key:       fetch.Key{Task: "invoices", Folder: "scan/INBOX", UIDValidity: 4294967295, UID: fmt.Sprint(uid)},
 		MessageID: fmt.Sprintf("<%d@x>", uid), Digest: fmt.Sprintf("%064x", uid), State: state, Attempts: 2, Reason: "why", Run: "run",
 		Files: []fetch.File{
 			{Name: "a.pdf", Staging: "/in/.postern/a", Original: "ä\x00.pdf", ContentType: "application/pdf", Size: 1 << 40, SHA256: "ff"},
@@ -83,7 +83,7 @@ func TestLedger(t *testing.T) {
 		furnished(t, s)
 		ctx := t.Context()
 		states := []fetch.EntryState{fetch.Staged, fetch.Saved, fetch.Done, fetch.NoMatch, fetch.EntryFailed, fetch.Parked}
-		known, all := map[uint32]fetch.EntryState{}, []fetch.Entry{}
+		known, all := map[string]fetch.EntryState{}, []fetch.Entry{}
 		for i, st := range states {
 			e := entry(uint32(4294967290)+uint32(i), st)
 			e.Updated = after(time.Duration(i) * time.Second)
@@ -91,15 +91,15 @@ func TestLedger(t *testing.T) {
 			all = append(all, e)
 		}
 		failed(t, second(s.Entry(ctx, all[0].Key)), fault.NotFound)
-		got(t, map[uint32]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 4294967295))
+		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 4294967295))
 		ok(t, s.PutEntries(ctx))
 		ok(t, s.PutEntries(ctx, all...))
 		for _, e := range all {
 			got(t, e)(s.Entry(ctx, e.Key))
 		}
 		got(t, known)(s.Known(ctx, "invoices", "scan/INBOX", 4294967295))
-		got(t, map[uint32]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 1))
-		got(t, map[uint32]fetch.EntryState{})(s.Known(ctx, "invoices", "INBOX", 4294967295))
+		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 1))
+		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "INBOX", 4294967295))
 		got(t, []fetch.Entry{all[0], all[1], all[4]})(s.Unfinished(ctx, "invoices"))
 		newest := slices.Clone(all)
 		slices.Reverse(newest)
@@ -133,7 +133,7 @@ func TestTwin(t *testing.T) {
 		ctx := t.Context()
 		old := entry(1, fetch.Saved)
 		old.MessageID = "raw \xff id"
-		renumbered := fetch.Key{Task: old.Task, Folder: old.Folder, UIDValidity: 7, UID: 9}
+		renumbered := fetch.Key{Task: old.Task, Folder: old.Folder, UIDValidity: 7, UID: "9"}
 		ok(t, s.PutEntries(ctx, old))
 		want := old
 		want.MessageID = "raw \uFFFD id"

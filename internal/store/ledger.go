@@ -26,10 +26,10 @@ func scanEntry(row scanner) (e fetch.Entry, err error) {
 }
 
 // Known is part of [fetch.Ledger].
-func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint32) (map[uint32]fetch.EntryState, error) {
-	known := map[uint32]fetch.EntryState{}
+func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint32) (map[string]fetch.EntryState, error) {
+	known := map[string]fetch.EntryState{}
 	_, err := list(ctx, s.db, "read ledger", func(row scanner) (none struct{}, err error) {
-		var uid uint32
+		var uid string
 		var state fetch.EntryState
 		err = row.Scan(&uid, &state)
 		known[uid] = state
@@ -42,14 +42,14 @@ func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint
 func (s *Store) Unfinished(ctx context.Context, task string) ([]fetch.Entry, error) {
 	return list(ctx, s.db, "read ledger", scanEntry, `
 		SELECT `+entryColumns+` FROM entries WHERE task = $1 AND state IN ('staged', 'saved', 'failed')
-		ORDER BY folder, uid_validity, uid`, task)
+		ORDER BY folder, uid_validity, LENGTH(uid), uid`, task)
 }
 
 // Entry is part of [fetch.Ledger].
 func (s *Store) Entry(ctx context.Context, k fetch.Key) (fetch.Entry, error) {
 	return one(ctx, s.db, subject{"ledger entry of task", k.Task}, scanEntry, `
 		SELECT `+entryColumns+` FROM entries WHERE task = $1 AND folder = $2 AND uid_validity = $3 AND uid = $4`,
-		k.Task, k.Folder, int64(k.UIDValidity), int64(k.UID))
+		k.Task, k.Folder, int64(k.UIDValidity), k.UID)
 }
 
 // Twin is part of [fetch.Ledger].
@@ -90,7 +90,7 @@ func putEntry(ctx context.Context, tx querier, e fetch.Entry) error {
 		ON CONFLICT (task, folder, uid_validity, uid) DO UPDATE SET message_id = excluded.message_id,
 			digest = excluded.digest, state = excluded.state, files = excluded.files, attempts = excluded.attempts,
 			reason = excluded.reason, run = excluded.run, updated = excluded.updated`,
-		e.Task, e.Folder, int64(e.UIDValidity), int64(e.UID), e.MessageID, e.Digest, string(e.State),
+		e.Task, e.Folder, int64(e.UIDValidity), e.UID, e.MessageID, e.Digest, string(e.State),
 		document{files}, e.Attempts, e.Reason, e.Run, millis(e.Updated))
 	return err
 }
@@ -99,7 +99,7 @@ func putEntry(ctx context.Context, tx querier, e fetch.Entry) error {
 func (s *Store) Entries(ctx context.Context, task string, limit int) ([]fetch.Entry, error) {
 	return list(ctx, s.db, "read ledger", scanEntry, `
 		SELECT `+entryColumns+` FROM entries WHERE task = $1
-		ORDER BY updated DESC, folder DESC, uid_validity DESC, uid DESC LIMIT $2`, task, limitOr100(limit))
+		ORDER BY updated DESC, folder DESC, uid_validity DESC, LENGTH(uid) DESC, uid DESC LIMIT $2`, task, limitOr100(limit))
 }
 
 const runColumns = `id, task, started, ended, looked, saved, files, failed, error`

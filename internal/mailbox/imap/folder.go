@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
+	"strconv"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 
 	"postern/internal/fault"
+	"postern/internal/mailbox"
 )
 
 // Folder is one folder of the mailbox. It is opened read-only until a change is
@@ -32,36 +33,51 @@ func (c *Client) Folder(name string) *Folder { return &Folder{c: c, name: name} 
 const chunk = 100
 
 // Search returns the folder's UIDVALIDITY and, in ascending order, the UIDs of the
-// messages in it now: all, or those without \Seen, or those that arrived since a
-// day. Servers compare days in their own zone, so since is a rough lower bound.
-func (f *Folder) Search(ctx context.Context, unread bool, since time.Time) (uint32, []uint32, error) {
+// messages in it now that the query finds. Servers compare days in their own zone.
+func (f *Folder) Search(ctx context.Context, q mailbox.Query) (uint32, []string, error) {
 	defer f.c.begin(ctx)()
 	st, err := f.c.enter(ctx, f.name, false) // anew: only this updates the view
 	if err != nil || st.Messages == 0 {
 		return st.UIDValidity, nil, err
 	}
-	criteria := &imap.SearchCriteria{Since: since}
-	if unread {
-		criteria.NotFlag = []imap.Flag{imap.FlagSeen}
+	if q.Raw != "" {
+		return 0, nil, fault.New(fault.Invalid, "imap SEARCH", "search expressions are not understood").WithHint("use the filters of the task")
 	}
+	criteria := &imap.SearchCriteria{Since: q.Since, NotFlag: without(q)}
 	data, err := f.c.c.UIDSearch(criteria, nil).Wait()
 	if err == nil {
-		return st.UIDValidity, ascending(data.AllUIDs()), nil
+		return st.UIDValidity, decimal(ascending(data.AllUIDs())), nil
 	}
 	failure := f.c.failed(ctx, "SEARCH", err)
 	if status := new(imap.Error); !errors.As(err, &status) || fault.KindOf(failure) == fault.Throttled {
 		return 0, nil, failure
 	}
-	uids, err := f.scan(ctx, unread, since)
-	return st.UIDValidity, uids, err
+	uids, err := f.scan(ctx, q)
+	return st.UIDValidity, decimal(uids), err
+}
+
+// without lists the flags that a message must not have.
+func without(q mailbox.Query) []imap.Flag {
+	var flags []imap.Flag
+	if q.Unread {
+		flags = append(flags, imap.FlagSeen)
+	}
+	if q.Unflagged {
+		flags = append(flags, imap.FlagFlagged)
+	}
+	if q.Untagged != "" {
+		flags = append(flags, imap.Flag(q.Untagged))
+	}
+	return flags
 }
 
 // scan does the server's work when it refuses to search.
-func (f *Folder) scan(ctx context.Context, unread bool, since time.Time) ([]uint32, error) {
+func (f *Folder) scan(ctx context.Context, q mailbox.Query) ([]uint32, error) {
 	var found []imap.UID
 	every := imap.UIDSet{imap.UIDRange{Start: 1, Stop: 0}} // 1:*
 	err := f.fetch(ctx, every, &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}, func(m *imapclient.FetchMessageBuffer) {
-		if unread && slices.Contains(m.Flags, imap.FlagSeen) || m.InternalDate.Before(since) {
+		unwanted := func(flag imap.Flag) bool { return slices.Contains(m.Flags, flag) }
+		if slices.ContainsFunc(without(q), unwanted) || m.InternalDate.Before(q.Since) {
 			return
 		}
 		found = append(found, m.UID)
@@ -78,16 +94,43 @@ func ascending(uids []imap.UID) []uint32 {
 	return slices.Compact(out)
 }
 
-// Describe reports size in octets (Exchange's is an estimate) and time of arrival
-// of those of the messages that are still there.
-func (f *Folder) Describe(ctx context.Context, uidValidity uint32, uids []uint32, each func(uid uint32, size int64, arrived time.Time)) error {
+// decimal writes UIDs as ids, numbers reads them back. What is no UID is none of ours,
+// and as good as gone.
+func decimal(uids []uint32) []string {
+	ids := make([]string, 0, len(uids))
+	for _, u := range uids {
+		ids = append(ids, strconv.FormatUint(uint64(u), 10))
+	}
+	return ids
+}
+
+func numbers(ids []string) []uint32 {
+	uids := make([]uint32, 0, len(ids))
+	for _, id := range ids {
+		if u, err := strconv.ParseUint(id, 10, 32); err == nil && u > 0 {
+			uids = append(uids, uint32(u))
+		}
+	}
+	return uids
+}
+
+// Describe tells about those of the messages that are still there.
+func (f *Folder) Describe(ctx context.Context, uidValidity uint32, ids []string, headers bool, each func(mailbox.Brief)) error {
 	defer f.c.begin(ctx)()
 	if err := f.ensure(ctx, uidValidity, false); err != nil {
 		return err
 	}
-	for part := range slices.Chunk(uids, chunk) {
-		err := f.fetch(ctx, set(part), &imap.FetchOptions{UID: true, RFC822Size: true, InternalDate: true}, func(m *imapclient.FetchMessageBuffer) {
-			each(uint32(m.UID), m.RFC822Size, m.InternalDate)
+	want := &imap.FetchOptions{UID: true, RFC822Size: true, InternalDate: true}
+	if headers {
+		want.BodySection = []*imap.FetchItemBodySection{{Specifier: imap.PartSpecifierHeader, Peek: true}}
+	}
+	for part := range slices.Chunk(numbers(ids), chunk) {
+		err := f.fetch(ctx, set(part), want, func(m *imapclient.FetchMessageBuffer) {
+			b := mailbox.Brief{ID: strconv.FormatUint(uint64(m.UID), 10), Size: m.RFC822Size, Arrived: m.InternalDate}
+			if len(m.BodySection) > 0 {
+				b.Header = m.BodySection[0].Bytes
+			}
+			each(b)
 		})
 		if err != nil {
 			return err
@@ -113,27 +156,38 @@ func (f *Folder) fetch(ctx context.Context, uids imap.UIDSet, want *imap.FetchOp
 	return nil
 }
 
-// Body streams one whole message to read, without marking it as read
-// (BODY.PEEK[]). Only when Body returns nil was the message complete, whatever read
-// saw. A message that is gone is fault.NotFound. When read fails the connection is
-// closed, rather than taking in the rest of the message; its error is returned as
-// it is.
-func (f *Folder) Body(ctx context.Context, uidValidity, uid uint32, read func(io.Reader) error) error {
+// Bodies streams whole messages, one after the other, without marking them as read
+// (BODY.PEEK[]). When each fails while it reads, the connection is closed, rather than
+// taking in the rest of the message.
+func (f *Folder) Bodies(ctx context.Context, uidValidity uint32, ids []string, each func(id string, body io.Reader, err error) error) error {
+	for _, id := range ids {
+		if err := f.one(ctx, uidValidity, id, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Folder) one(ctx context.Context, uidValidity uint32, id string, each func(string, io.Reader, error) error) error {
 	defer f.c.begin(ctx)()
 	if err := f.ensure(ctx, uidValidity, false); err != nil {
 		return err
 	}
 	want := &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}}
-	cmd := f.c.c.Fetch(set([]uint32{uid}), want)
-	found, err := f.body(cmd, read)
+	cmd := f.c.c.Fetch(set(numbers([]string{id})), want)
+	found, err := f.body(cmd, func(r io.Reader) error { return each(id, r, nil) })
 	if err != nil {
 		return err
 	}
 	if err := cmd.Close(); err != nil {
-		return f.c.failed(ctx, "FETCH", err)
+		err = f.c.failed(ctx, "FETCH", err)
+		if status := new(imap.Error); found || !errors.As(err, &status) || fault.KindOf(err) == fault.Throttled {
+			return err
+		}
+		return each(id, nil, err)
 	}
 	if !found {
-		return fault.New(fault.NotFound, "imap FETCH", "message %d is no longer there", uid)
+		return each(id, nil, fault.New(fault.NotFound, "imap FETCH", "message %s is no longer there", id))
 	}
 	return nil
 }
@@ -190,17 +244,31 @@ func (w *whole) Read(p []byte) (int, error) {
 }
 
 // MarkRead sets \Seen.
-func (f *Folder) MarkRead(ctx context.Context, uidValidity uint32, uids []uint32) error {
+func (f *Folder) MarkRead(ctx context.Context, uidValidity uint32, ids []string) error {
+	return f.mark(ctx, uidValidity, ids, imap.FlagSeen)
+}
+
+// Flag sets \Flagged.
+func (f *Folder) Flag(ctx context.Context, uidValidity uint32, ids []string) error {
+	return f.mark(ctx, uidValidity, ids, imap.FlagFlagged)
+}
+
+// Tag sets a keyword.
+func (f *Folder) Tag(ctx context.Context, uidValidity uint32, ids []string, keyword string) error {
+	return f.mark(ctx, uidValidity, ids, imap.Flag(keyword))
+}
+
+func (f *Folder) mark(ctx context.Context, uidValidity uint32, ids []string, flag imap.Flag) error {
 	defer f.c.begin(ctx)()
-	return f.change(ctx, uidValidity, uids, func(part []uint32) error { return f.flag(ctx, part, imap.FlagSeen) })
+	return f.change(ctx, uidValidity, ids, func(part []uint32) error { return f.flag(ctx, part, flag) })
 }
 
 // Move puts messages into another folder of the mailbox, by MOVE (RFC 6851) where
 // the server can. Elsewhere they are copied first and only then deleted; cut in
 // between, a repetition copies again.
-func (f *Folder) Move(ctx context.Context, uidValidity uint32, uids []uint32, target string) error {
+func (f *Folder) Move(ctx context.Context, uidValidity uint32, ids []string, target string) error {
 	defer f.c.begin(ctx)()
-	return f.change(ctx, uidValidity, uids, func(part []uint32) error {
+	return f.change(ctx, uidValidity, ids, func(part []uint32) error {
 		if f.c.c.Caps().Has(imap.CapMove) {
 			if _, err := f.c.c.Move(set(part), target).Wait(); err != nil {
 				return f.c.failed(ctx, "MOVE", err)
@@ -216,9 +284,9 @@ func (f *Folder) Move(ctx context.Context, uidValidity uint32, uids []uint32, ta
 
 // Delete removes messages. A server without UIDPLUS (RFC 4315) only marks them
 // \Deleted: its EXPUNGE would take along what others have marked.
-func (f *Folder) Delete(ctx context.Context, uidValidity uint32, uids []uint32) error {
+func (f *Folder) Delete(ctx context.Context, uidValidity uint32, ids []string) error {
 	defer f.c.begin(ctx)()
-	return f.change(ctx, uidValidity, uids, func(part []uint32) error { return f.remove(ctx, part) })
+	return f.change(ctx, uidValidity, ids, func(part []uint32) error { return f.remove(ctx, part) })
 }
 
 func (f *Folder) remove(ctx context.Context, uids []uint32) error {
@@ -242,11 +310,11 @@ func (f *Folder) flag(ctx context.Context, uids []uint32, flag imap.Flag) error 
 	return nil
 }
 
-func (f *Folder) change(ctx context.Context, uidValidity uint32, uids []uint32, do func([]uint32) error) error {
+func (f *Folder) change(ctx context.Context, uidValidity uint32, ids []string, do func([]uint32) error) error {
 	if err := f.ensure(ctx, uidValidity, true); err != nil {
 		return err
 	}
-	for part := range slices.Chunk(uids, chunk) {
+	for part := range slices.Chunk(numbers(ids), chunk) {
 		there, err := f.present(ctx, part)
 		if err != nil {
 			return err
@@ -287,6 +355,36 @@ func (f *Folder) ensure(ctx context.Context, uidValidity uint32, writable bool) 
 // HasFolder reports whether a folder of that name, a target for Move, can be opened.
 func (f *Folder) HasFolder(ctx context.Context, name string) (bool, error) {
 	return f.c.HasFolder(ctx, name)
+}
+
+// MakeFolder makes a folder, unless it is there.
+func (f *Folder) MakeFolder(ctx context.Context, name string) error {
+	if there, err := f.HasFolder(ctx, name); err != nil || there {
+		return err
+	}
+	defer f.c.begin(ctx)()
+	if err := f.c.c.Create(name, nil).Wait(); err != nil {
+		return f.c.failed(ctx, "CREATE", err)
+	}
+	return nil
+}
+
+// Use names another folder to work on; the server is not asked yet.
+func (f *Folder) Use(name string) { f.name = name }
+
+// Can tells what the server offers.
+func (f *Folder) Can() mailbox.Abilities {
+	return mailbox.Abilities{Folders: true, Flags: true, Tags: true}
+}
+
+// Folders lists the mailbox's folders.
+func (f *Folder) Folders(ctx context.Context) ([]mailbox.Folder, error) {
+	names, err := f.c.Folders(ctx)
+	all := make([]mailbox.Folder, 0, len(names))
+	for _, name := range names {
+		all = append(all, mailbox.Folder{Name: name})
+	}
+	return all, err
 }
 
 // Close drops the connection.

@@ -136,46 +136,50 @@ func TestFolder(t *testing.T) {
 			ctx := t.Context()
 			c := signIn(t, memory(t, mail.Implicit, tt.caps, letter, letter+"two", letter+"three"))
 			f := c.Folder("INBOX")
-			v, uids, err := f.Search(ctx, true, time.Time{})
-			if err != nil || !slices.Equal(uids, []uint32{1, 2, 3}) {
+			v, uids, err := f.Search(ctx, mailbox.Query{Unread: true})
+			if err != nil || !slices.Equal(uids, []string{"1", "2", "3"}) {
 				t.Fatalf("%v, %v", uids, err)
 			}
-			if _, late, err := f.Search(ctx, false, time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)); err != nil || len(late) != 0 {
+			if _, late, err := f.Search(ctx, mailbox.Query{Since: time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)}); err != nil || len(late) != 0 {
 				t.Errorf("since: %v, %v", late, err)
 			}
-			sizes := make(map[uint32]int64)
-			must(t, f.Describe(ctx, v, []uint32{1, 2, 99}, func(uid uint32, size int64, arrived time.Time) {
-				sizes[uid] = size
-				if arrived.UTC() != time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) {
-					t.Errorf("arrived %v", arrived)
-				}
-			}))
-			if len(sizes) != 2 || sizes[2] != int64(len(letter)+3) {
-				t.Errorf("sizes %v", sizes)
+			about := make(map[string]mailbox.Brief)
+			must(t, f.Describe(ctx, v, []string{"1", "2", "99"}, true, func(b mailbox.Brief) { about[b.ID] = b }))
+			two := about["2"]
+			if len(about) != 2 || two.Size != int64(len(letter)+3) || !two.Arrived.Equal(time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)) ||
+				string(two.Header) != "From: a@b.c\r\nSubject: hello\r\n\r\n" {
+				t.Errorf("described %+v", about)
 			}
 			var body []byte
-			must(t, f.Body(ctx, v, 2, func(r io.Reader) (err error) { body, err = io.ReadAll(r); return err }))
+			must(t, f.Bodies(ctx, v, []string{"2"}, func(_ string, r io.Reader, err error) error {
+				must(t, err)
+				body, err = io.ReadAll(r)
+				return err
+			}))
 			if string(body) != letter+"two" {
 				t.Errorf("body %q", body)
 			}
-			if err := f.Body(ctx, v, 99, func(io.Reader) error { return nil }); !errors.Is(err, fault.NotFound) {
-				t.Errorf("missing message: %v", err)
+			told := map[string]error{}
+			tell := func(id string, _ io.Reader, err error) error { told[id] = err; return nil }
+			must(t, f.Bodies(ctx, v, []string{"99", "3"}, tell))
+			if len(told) != 2 || !errors.Is(told["99"], fault.NotFound) || told["3"] != nil {
+				t.Errorf("told %v", told)
 			}
-			if err := f.Body(ctx, v+1, 2, func(io.Reader) error { return nil }); !errors.Is(err, fault.Conflict) {
+			if err := f.Bodies(ctx, v+1, []string{"2"}, tell); !errors.Is(err, fault.Conflict) {
 				t.Errorf("other UIDVALIDITY: %v", err)
 			}
-			if _, unread, err := f.Search(ctx, true, time.Time{}); err != nil || len(unread) != 3 {
+			if _, unread, err := f.Search(ctx, mailbox.Query{Unread: true}); err != nil || len(unread) != 3 {
 				t.Errorf("reading marked as read: %v, %v", unread, err)
 			}
 
-			must(t, f.MarkRead(ctx, v, []uint32{1, 99}))
-			must(t, f.Move(ctx, v, []uint32{2, 98}, "Archive"))
-			must(t, f.Move(ctx, v, []uint32{2}, "Archive")) // gone: nothing happens
-			must(t, f.Delete(ctx, v, []uint32{3}))
-			if _, left, err := f.Search(ctx, false, time.Time{}); err != nil || !slices.Equal(left, []uint32{1}) {
+			must(t, f.MarkRead(ctx, v, []string{"1", "99"}))
+			must(t, f.Move(ctx, v, []string{"2", "98"}, "Archive"))
+			must(t, f.Move(ctx, v, []string{"2"}, "Archive")) // gone: nothing happens
+			must(t, f.Delete(ctx, v, []string{"3"}))
+			if _, left, err := f.Search(ctx, mailbox.Query{}); err != nil || !slices.Equal(left, []string{"1"}) {
 				t.Errorf("left: %v, %v", left, err)
 			}
-			if _, unread, err := f.Search(ctx, true, time.Time{}); err != nil || len(unread) != 0 {
+			if _, unread, err := f.Search(ctx, mailbox.Query{Unread: true}); err != nil || len(unread) != 0 {
 				t.Errorf("unread: %v, %v", unread, err)
 			}
 			if st, err := c.Examine(ctx, "Archive"); err != nil || st.Messages != 1 {
@@ -202,12 +206,12 @@ func TestFailedCopyDeletesNothing(t *testing.T) {
 	t.Parallel()
 	c := signIn(t, memory(t, mail.Implicit, goimap.CapSet{goimap.CapIMAP4rev1: {}, goimap.CapUIDPlus: {}}, letter))
 	f := c.Folder("INBOX")
-	v, _, err := f.Search(t.Context(), false, time.Time{})
+	v, _, err := f.Search(t.Context(), mailbox.Query{})
 	must(t, err)
-	if err := f.Move(t.Context(), v, []uint32{1}, "Nowhere"); err == nil {
+	if err := f.Move(t.Context(), v, []string{"1"}, "Nowhere"); err == nil {
 		t.Fatal("moved to a folder that is not there")
 	}
-	if _, left, err := f.Search(t.Context(), false, time.Time{}); err != nil || len(left) != 1 {
+	if _, left, err := f.Search(t.Context(), mailbox.Query{}); err != nil || len(left) != 1 {
 		t.Errorf("the message is lost: %v, %v", left, err)
 	}
 }
@@ -216,13 +220,13 @@ func TestReadersErrorIsReturnedAndClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := signIn(t, memory(t, mail.Implicit, nil, letter))
 	f := c.Folder("INBOX")
-	v, _, err := f.Search(t.Context(), false, time.Time{})
+	v, _, err := f.Search(t.Context(), mailbox.Query{})
 	must(t, err)
 	full := errors.New("disk full")
-	if err := f.Body(t.Context(), v, 1, func(io.Reader) error { return full }); err != full { //nolint:errorlint // as it is
+	if err := f.Bodies(t.Context(), v, []string{"1"}, func(string, io.Reader, error) error { return full }); err != full { //nolint:errorlint // as it is
 		t.Errorf("%v", err)
 	}
-	if _, _, err := f.Search(t.Context(), false, time.Time{}); !errors.Is(err, fault.Temporary) {
+	if _, _, err := f.Search(t.Context(), mailbox.Query{}); !errors.Is(err, fault.Temporary) {
 		t.Errorf("afterwards: %v (%s)", err, fault.KindOf(err))
 	}
 }
@@ -274,7 +278,7 @@ func TestWhatServersSay(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := signIn(t, scripted(t, tt.dialog))
-			_, _, err := c.Folder("INBOX").Search(t.Context(), true, time.Time{})
+			_, _, err := c.Folder("INBOX").Search(t.Context(), mailbox.Query{Unread: true})
 			if fault.KindOf(err) != tt.kind {
 				t.Fatalf("%v is %s, want %s", err, fault.KindOf(err), tt.kind)
 			}
@@ -296,8 +300,8 @@ func TestRefusedSearchIsDoneHere(t *testing.T) {
 		S: * 1 FETCH (UID 7 FLAGS (\Seen) INTERNALDATE "04-Mar-2026 05:06:07 +0000")
 		S: * 2 FETCH (UID 9 FLAGS () INTERNALDATE "04-Mar-2026 05:06:07 +0000")
 		S: TAG OK FETCH completed.`))
-	v, uids, err := c.Folder("INBOX").Search(t.Context(), true, time.Time{})
-	if err != nil || v != 14 || !slices.Equal(uids, []uint32{9}) {
+	v, uids, err := c.Folder("INBOX").Search(t.Context(), mailbox.Query{Unread: true})
+	if err != nil || v != 14 || !slices.Equal(uids, []string{"9"}) {
 		t.Errorf("%d %v, %v", v, uids, err)
 	}
 }
@@ -312,17 +316,17 @@ func TestBodyCutOff(t *testing.T) {
 		S: Subject: cut
 		S: * BYE words of the sender`))
 	f := c.Folder("INBOX")
-	v, _, err := f.Search(t.Context(), false, time.Time{})
+	v, _, err := f.Search(t.Context(), mailbox.Query{})
 	must(t, err)
 	var readErr error
-	err = f.Body(t.Context(), v, 1, func(r io.Reader) error {
+	err = f.Bodies(t.Context(), v, []string{"1"}, func(_ string, r io.Reader, _ error) error {
 		_, readErr = io.ReadAll(r)
 		return readErr
 	})
 	if !errors.Is(readErr, io.ErrUnexpectedEOF) || !errors.Is(err, fault.Temporary) {
 		t.Errorf("a cut message looks whole: %v, %v", readErr, err)
 	}
-	if _, _, err := f.Search(t.Context(), false, time.Time{}); fault.ReplyOf(err) != nil {
+	if _, _, err := f.Search(t.Context(), mailbox.Query{}); fault.ReplyOf(err) != nil {
 		t.Errorf("the sender's words count as the server's: %v", err)
 	}
 }
@@ -332,7 +336,7 @@ func TestContextEndsAnOperation(t *testing.T) {
 	c := signIn(t, scripted(t, opened+"C: UID SEARCH\nC: never said"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := c.Folder("INBOX").Search(ctx, false, time.Time{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := c.Folder("INBOX").Search(ctx, mailbox.Query{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }
