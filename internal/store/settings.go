@@ -40,3 +40,11 @@ func (s *Store) SwapSetting(ctx context.Context, key string, old, value []byte) 
 	return s.swap(ctx, "swap setting", subject{"setting", key},
 		`UPDATE settings SET value = $2 WHERE key = $1 AND value = $3`, blob(value), blob(old))
 }
+
+// SettingKeys is part of [vault.Store].
+func (s *Store) SettingKeys(ctx context.Context, prefix string) ([]string, error) {
+	return list(ctx, s.db, "list settings", func(row scanner) (key string, err error) {
+		err = row.Scan(&key)
+		return key, err
+	}, `SELECT key FROM settings WHERE key LIKE $1 ESCAPE '!' ORDER BY key`, likeEscaper.Replace(prefix)+"%")
+}

@@ -355,6 +355,9 @@ func TestSettings(t *testing.T) {
 		got(t, []byte("new"))(s.Setting(ctx, "k"))
 		ok(t, s.PutSetting(ctx, "empty", nil))
 		got(t, []byte(nil))(s.Setting(ctx, "empty"))
+		ok(t, s.PutSetting(ctx, "a_b.c", nil))
+		ok(t, s.PutSetting(ctx, "aXb.c", nil))
+		got(t, []string{"a_b.c"})(s.SettingKeys(ctx, "a_b."))
 
 		var first sync.Map
 		winners(20, func(i int) bool {

@@ -291,3 +291,14 @@ func (m *memory) SwapSetting(_ context.Context, key string, old, value []byte) e
 	m.settings[key] = value
 	return nil
 }
+
+func (m *memory) SettingKeys(_ context.Context, prefix string) ([]string, error) {
+	defer m.lock()()
+	var keys []string
+	for key := range m.settings {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}

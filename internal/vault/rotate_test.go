@@ -33,7 +33,7 @@ type safe struct {
 }
 
 // sealedTexts is how many secrets a safe holds.
-const sealedTexts = 7
+const sealedTexts = 8
 
 func newSafe(t *testing.T) *safe {
 	t.Helper()
@@ -46,6 +46,7 @@ func newSafe(t *testing.T) *safe {
 	}
 	s.store.apps["m365"] = vault.App{Name: "m365", Secret: seal("client secret", "m365"), Key: seal("private key", "m365")}
 	s.store.settings["certificate.aside.m365"] = seal("certificate kept aside", "m365")
+	s.store.settings["sealed.webhook/ops"] = seal("kept secret", "webhook/ops")
 	s.store.accounts["scan"] = vault.Account{Name: "scan", App: "m365", Password: seal("account password", "scan"), Mailbox: mail.Address{Local: "scan", Domain: "contoso.com"}}
 	s.store.accounts["fresh"] = vault.Account{Name: "fresh", App: "m365"} // nothing of it is sealed
 	s.store.grants["scan"] = vault.Grant{Account: "scan", Generation: 1, Refresh: seal("refresh token", "scan"), Access: []vault.Access{
@@ -88,6 +89,7 @@ func (s *safe) seals() (all []struct {
 	add(s.store.apps["m365"].Secret, "client secret", "m365")
 	add(s.store.apps["m365"].Key, "private key", "m365")
 	add(s.store.settings["certificate.aside.m365"], "certificate kept aside", "m365")
+	add(s.store.settings["sealed.webhook/ops"], "kept secret", "webhook/ops")
 	add(s.store.accounts["scan"].Password, "account password", "scan")
 	g := s.store.grants["scan"]
 	add(g.Refresh, "refresh token", "scan")
@@ -143,7 +145,7 @@ func TestARotationSealsEverythingAnew(t *testing.T) {
 		if primary.Secrets != sealedTexts || primary.Status != "enabled" || len(older) != 1 || older[0].ID != first.ID || older[0].Secrets != 0 {
 			t.Errorf("keys %+v, older %+v", primary, older)
 		}
-		if !slices.Contains(told, "6/6") {
+		if !slices.Contains(told, "7/7") {
 			t.Errorf("progress was %q", told)
 		}
 		s.wantOpen(s.sealer)

@@ -46,12 +46,19 @@ func (v *Vault) readers(ctx context.Context) ([]reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]reader, 0, 2*(len(apps)+len(accounts)))
+	kept, err := v.store.SettingKeys(ctx, keptPrefix)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]reader, 0, 2*(len(apps)+len(accounts))+len(kept))
 	for _, a := range apps {
 		all = append(all, v.appRecord(a.Name), v.asideRecord(a.Name))
 	}
 	for _, a := range accounts {
 		all = append(all, v.accountRecord(a.Name), v.grantRecord(a.Name))
+	}
+	for _, key := range kept {
+		all = append(all, v.keptRecord(key))
 	}
 	return all, nil
 }

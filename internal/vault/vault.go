@@ -108,6 +108,8 @@ type Account struct {
 
 	Limits *mail.Limits // of its mailbox; nil: those its server is known for
 
+	Simulate bool // its mail is accepted, and sent to nobody
+
 	// State and what follows is written by Postern, never by apply.
 	State   State
 	By      Party     // on whose word
@@ -221,4 +223,6 @@ type Store interface {
 	PutSettingOnce(ctx context.Context, key string, value []byte) ([]byte, error)
 	// SwapSetting replaces a value that still is old; fault.Conflict otherwise.
 	SwapSetting(ctx context.Context, key string, old, value []byte) error
+	// SettingKeys lists the keys that begin with prefix.
+	SettingKeys(ctx context.Context, prefix string) ([]string, error)
 }
