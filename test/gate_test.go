@@ -41,8 +41,14 @@ const devicePassword = "device-Pa55word-for-tests"
 
 func newGate(t testing.TB) *gate {
 	t.Helper()
+	return newGateAt(t, sim365.Options{})
+}
+
+// newGateAt is newGate in front of a simulator that is started otherwise.
+func newGateAt(t testing.TB, o sim365.Options) *gate {
+	t.Helper()
 	g := &gate{t: t, dir: t.TempDir(), web: freeAddress(t), smtp: freeAddress(t)}
-	sim, err := sim365.Start(context.Background(), sim365.Options{})
+	sim, err := sim365.Start(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,8 +89,7 @@ func (r *Relay) attempt(ctx context.Context, m Message) (*link, smtp.Result, err
 	}
 	res, err := r.send(ctx, c, m)
 	if reused && dead(c, res, err) && ctx.Err() == nil {
-		c.Abort()
-		if c, err = r.lanes.open(ctx, c.lane); err != nil {
+		if c, err = r.lanes.replace(ctx, c); err != nil {
 			return nil, smtp.Result{}, err
 		}
 		res, err = r.send(ctx, c, m)

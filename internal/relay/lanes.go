@@ -17,6 +17,7 @@ const maxConnAge = 10 * time.Minute
 type lanes struct {
 	sender   Sender
 	accounts Accounts
+	caps     func() map[string]int
 	idle     time.Duration
 	now      func() time.Time
 	stats    *counters
@@ -31,6 +32,8 @@ type lane struct {
 	account string
 	gate    chan struct{} // holds one token: sign-ins and pauses happen one after the other
 	idle    []*link       // guarded by lanes.mu, as all below; the last one was used last
+	open    int           // connections that the server may count, idle ones included
+	freed   chan struct{} // closed when there is one fewer of them, or one more that is idle
 	blocked *fault.Error  // why the account was paused: others need not try
 	since   int           // the round in which it was
 }
@@ -39,12 +42,13 @@ type lane struct {
 type link struct {
 	Upstream
 	lane   *lane
+	ended  func() // gives its place free, once
 	opened time.Time
 	used   time.Time
 }
 
 func newLanes(cfg Config, stats *counters) *lanes {
-	return &lanes{sender: cfg.Sender, accounts: cfg.Accounts, idle: cfg.Idle, now: cfg.Now, stats: stats,
+	return &lanes{sender: cfg.Sender, accounts: cfg.Accounts, caps: cfg.Caps, idle: cfg.Idle, now: cfg.Now, stats: stats,
 		byAccount: make(map[string]*lane)}
 }
 
@@ -53,7 +57,7 @@ func (l *lanes) lane(account string) *lane {
 	defer l.mu.Unlock()
 	w := l.byAccount[account]
 	if w == nil {
-		w = &lane{account: account, gate: make(chan struct{}, 1)}
+		w = &lane{account: account, gate: make(chan struct{}, 1), freed: make(chan struct{})}
 		l.byAccount[account] = w
 	}
 	return w
@@ -62,31 +66,91 @@ func (l *lanes) lane(account string) *lane {
 // take returns a kept connection, or a new one; reused says which.
 func (l *lanes) take(ctx context.Context, account string) (c *link, reused bool, err error) {
 	w := l.lane(account)
-	if c := l.kept(w); c != nil {
-		return c, true, nil
+	for most := l.caps()[account]; ; {
+		c, room, freed := l.kept(w, most)
+		if c != nil {
+			return c, true, nil
+		}
+		if room {
+			c, err = l.open(ctx, w)
+			return c, false, err
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return nil, false, fault.Wrap(fault.Temporary, "wait for a connection", ctx.Err())
+		}
 	}
-	c, err = l.open(ctx, w)
-	return c, false, err
 }
 
-// kept pops the connection that was used last, nil when there is none.
-func (l *lanes) kept(w *lane) *link {
+// kept pops the connection that was used last. When there is none, room reports
+// whether one more may be opened, and then its place is taken; otherwise freed is
+// closed when it is worth asking again. A message has ended in the store a moment
+// before its connection is kept or gone, so the number of messages in flight alone
+// does not bound that of connections.
+func (l *lanes) kept(w *lane, most int) (c *link, room bool, freed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(w.idle)
-	if n == 0 || w.blocked != nil {
-		return nil
+	if n := len(w.idle); n > 0 && w.blocked == nil {
+		c = w.idle[n-1]
+		w.idle = w.idle[:n-1]
+		l.stats.reused.Add(1)
+		return c, false, nil
 	}
-	c := w.idle[n-1]
-	w.idle = w.idle[:n-1]
-	l.stats.reused.Add(1)
-	return c
+	if most > 0 && w.open >= most && w.blocked == nil { // a blocked lane answers at once
+		return nil, false, w.freed
+	}
+	w.open++
+	return nil, true, nil
+}
+
+// replace opens a connection in the place of one that is dead.
+func (l *lanes) replace(ctx context.Context, c *link) (*link, error) {
+	c.Upstream.Abort()
+	return l.open(ctx, c.lane)
+}
+
+// leave gives the place of a connection free.
+func (l *lanes) leave(w *lane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.open--
+	w.tell()
+}
+
+// tell wakes those who wait for a connection. The caller holds lanes.mu.
+func (w *lane) tell() {
+	close(w.freed)
+	w.freed = make(chan struct{})
+}
+
+// Close says farewell; the place is free when that is over.
+func (c *link) Close(ctx context.Context) error {
+	defer c.ended()
+	return c.Upstream.Close(ctx)
+}
+
+// Abort ends the connection at once.
+func (c *link) Abort() {
+	defer c.ended()
+	c.Upstream.Abort()
 }
 
 // open signs in. Three refused sign-ins in a row can lock an account, so they
 // queue up at the gate, and the first refusal answers for those behind it. An
-// error that pauses the account is returned only after the pause is committed.
+// error that pauses the account is returned only after the pause is committed. The
+// caller has taken a place, which is free again when this fails.
 func (l *lanes) open(ctx context.Context, w *lane) (*link, error) {
+	ended := sync.OnceFunc(func() { l.leave(w) })
+	up, err := l.signIn(ctx, w)
+	if err != nil {
+		ended()
+		return nil, err
+	}
+	return &link{Upstream: up, lane: w, ended: ended, opened: l.now()}, nil
+}
+
+func (l *lanes) signIn(ctx context.Context, w *lane) (Upstream, error) {
 	leave, err := w.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -104,13 +168,13 @@ func (l *lanes) open(ctx context.Context, w *lane) (*link, error) {
 	}
 	l.stats.opened.Add(1)
 	if !proven(up) {
-		return &link{Upstream: up, lane: w, opened: l.now()}, nil
+		return up, nil
 	}
 	if err := l.accounts.Working(ctx, w.account); err != nil {
 		up.Abort()
 		return nil, fault.Wrap(fault.Temporary, "record that the account works", err)
 	}
-	return &link{Upstream: up, lane: w, opened: l.now()}, nil
+	return up, nil
 }
 
 // enter waits for the gate.
@@ -185,6 +249,7 @@ func (l *lanes) put(c *link) (farewell []*link) {
 		return []*link{c}
 	}
 	c.lane.idle = append(c.lane.idle, c)
+	c.lane.tell()
 	return nil
 }
 

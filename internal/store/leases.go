@@ -15,7 +15,7 @@ func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []rel
 	if c.Most <= 0 || c.PerAccount <= 0 {
 		return nil, nil
 	}
-	skipped, most := document{cleanAll(c.Skip)}, c.PerAccount
+	most := c.PerAccount
 	for _, n := range c.Caps {
 		most = max(most, n)
 	}
@@ -29,14 +29,21 @@ func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []rel
 				return err
 			}
 		}
+		lanes, err := heldLanes(ctx, tx, c.Now)
+		if err != nil {
+			return err
+		}
+		skipped := cleanAll(append(others(lanes, c.Holder), c.Skip...))
 		due, err := list(ctx, tx, op, scanMessage, s.dialect.claim(),
-			c.Holder, millis(c.Now), most, skipped, c.Most, millis(c.Until), document{caps}, c.PerAccount)
+			c.Holder, millis(c.Now), most, document{skipped}, c.Most, millis(c.Until), document{caps}, c.PerAccount)
 		if err != nil {
 			return err
 		}
 		sortMessages(due)
-		claimed, err = pace(ctx, tx, c, due)
-		return err
+		if claimed, err = pace(ctx, tx, c, due); err != nil {
+			return err
+		}
+		return holdLanes(ctx, tx, c, claimed, lanes)
 	})
 	if err != nil {
 		return nil, err
@@ -63,10 +70,14 @@ func cleanAll(words []string) []string {
 
 // ExtendLeases is part of [relay.Store].
 func (s *Store) ExtendLeases(ctx context.Context, holder string, ids []string, until time.Time) error {
-	_, err := s.write(ctx, "extend leases",
-		`UPDATE messages SET lease_until = $2 WHERE state = $3 AND holder = $1 AND id IN (`+s.dialect.listed+`)`,
-		holder, millis(until), string(relay.Delivering), document{cleanAll(ids)})
-	return err
+	return s.writes.do(ctx, "extend leases", func(ctx context.Context, tx querier) error {
+		_, err := exec(ctx, tx, `UPDATE messages SET lease_until = $2 WHERE state = $3 AND holder = $1 AND id IN (`+s.dialect.listed+`)`,
+			holder, millis(until), string(relay.Delivering), document{cleanAll(ids)})
+		if err == nil && len(ids) > 0 {
+			_, err = exec(ctx, tx, keepLanes, holder, millis(until))
+		}
+		return err
+	})
 }
 
 // ExpireLeases is part of [relay.Store].
@@ -84,8 +95,14 @@ func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err err
 
 // ReleaseLeases is part of [relay.Store].
 func (s *Store) ReleaseLeases(ctx context.Context, holder string) error {
-	_, err := s.write(ctx, "release leases", giveBack+` AND holder = $1`, holder)
-	return err
+	return s.writes.do(ctx, "release leases", func(ctx context.Context, tx querier) error {
+		for _, query := range []string{releaseMessages, releaseLanes} {
+			if _, err := exec(ctx, tx, query, holder); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // What a holder may hold, given back at once. Messages whose holder went away may
@@ -98,7 +115,7 @@ const (
 	releaseClaims   = `UPDATE grants SET claim_holder = '', claim_until = 0 WHERE claim_holder = $1`
 )
 
-// ReleaseDead gives back every message lease, task lock and refresh claim of
+// ReleaseDead gives back every message lease, task lock, refresh claim and lane of
 // processes that ended, and says how many that were. Nobody has to wait for those
 // leases to end by themselves.
 func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, err error) {
@@ -108,7 +125,8 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 		return h, err
 	}, `SELECT holder FROM messages WHERE state = 'delivering'
 		UNION SELECT lock_holder FROM tasks WHERE lock_holder <> ''
-		UNION SELECT claim_holder FROM grants WHERE claim_holder <> ''`)
+		UNION SELECT claim_holder FROM grants WHERE claim_holder <> ''
+		UNION SELECT holder FROM held_lanes`)
 	if err != nil {
 		return 0, err
 	}
@@ -136,7 +154,7 @@ func (s *Store) release(ctx context.Context, op, holder string, now time.Time) (
 		if _, err := exec(ctx, tx, spendLost+` AND holder = $2`, millis(now), holder); err != nil {
 			return err
 		}
-		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims} {
+		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims, releaseLanes} {
 			n, err := exec(ctx, tx, query, holder)
 			if err != nil {
 				return err

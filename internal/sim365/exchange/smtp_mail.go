@@ -204,6 +204,7 @@ func (s *smtpSession) finish(ctx context.Context) error {
 	accepted := false
 	_, err := s.answer(ctx, "dot", func() string {
 		if refusal := s.refuse(ctx, t); refusal != "" {
+			s.world.Bump(s.svc.name + "_" + refusal[:3])
 			return refusal
 		}
 		accepted = true
