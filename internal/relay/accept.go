@@ -59,7 +59,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 		return "", err
 	}
 	now := r.cfg.Now()
-	m := s.message(now)
+	m := s.message(now, r.cfg.Late)
 	m.UTF8 = m.UTF8 || s.UTF8 && h.utf8
 	top := r.topHeaders(&m, s, h, now)
 	whole := io.MultiReader(strings.NewReader(top), bytes.NewReader(h.fields), strings.NewReader("\r\n"), bytes.NewReader(h.body), br)
@@ -77,16 +77,23 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 
 // message is what of the submission goes into the queue; a recipient named
 // twice is there once.
-func (s Submission) message(now time.Time) Message {
+func (s Submission) message(now time.Time, late time.Duration) Message {
 	m := Message{
 		ID: mail.NewID(now), Account: s.Account, Device: s.Device, From: s.From,
-		EightBit: s.EightBit, State: Queued, Accepted: now, NotBefore: now, Once: s.Once,
+		EightBit: s.EightBit, State: Queued, Accepted: now, NotBefore: now, Once: s.Once, Notice: s.Notice,
 	}
 	seen := make(map[string]bool, len(s.To))
-	for _, to := range s.To {
+	for i, to := range s.To {
 		if key := strings.ToLower(to.String()); !seen[key] {
 			seen[key] = true
-			m.Recipients = append(m.Recipients, Recipient{Address: to, State: Waiting})
+			rcpt := Recipient{Address: to, State: Waiting}
+			if i < len(s.Notices) {
+				rcpt.RecipientNotice = s.Notices[i]
+			}
+			if rcpt.Notify.Wants(mail.NotifyDelay) {
+				m.TellBy = now.Add(late)
+			}
+			m.Recipients = append(m.Recipients, rcpt)
 		}
 		m.UTF8 = m.UTF8 || to.NeedsUTF8()
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -20,61 +21,82 @@ func (r *Relay) bounces(ctx context.Context) {
 	if r.cfg.Reporter == nil {
 		return
 	}
-	due, err := r.cfg.Store.DueBounces(ctx)
+	due, err := r.cfg.Store.DueBounces(ctx, r.cfg.Now())
 	if err != nil {
 		if ctx.Err() == nil {
-			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "reports on failed messages not queued", slog.Any("error", err))
+			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "reports to senders not queued", slog.Any("error", err))
 		}
 		return
 	}
 	for _, m := range due {
 		if err := r.bounce(ctx, m); err != nil && !errors.Is(err, fault.Conflict) && ctx.Err() == nil {
-			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "a report on a failed message not queued", slog.String("id", m.ID), slog.Any("error", err))
+			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "a report to a sender not queued", slog.String("id", m.ID), slog.Any("error", err))
 		}
 	}
 }
 
-// bounce tells the sender of a failed message, in a message of its own. Its queueing
-// and the end of the debt are one commit: nobody is told twice.
-func (r *Relay) bounce(ctx context.Context, failed Message) error {
+// bounce tells the sender of a message what became of it, or that it is late, in a
+// message of its own. Its queueing and the end of the debt are one commit: nobody is
+// told twice.
+func (r *Relay) bounce(ctx context.Context, of Message) error {
 	now := r.cfg.Now()
-	account, from, ok := r.cfg.Reporter(ctx, failed)
+	account, from, ok := r.cfg.Reporter(ctx, of)
 	if !ok {
-		if now.Sub(failed.Done) < reportFor {
+		if of.Done.IsZero() || now.Sub(of.Done) < reportFor {
 			return nil
 		}
-		r.event(ctx, "unreported", failed)
-		return r.cfg.Store.DropBounce(ctx, failed.ID)
+		r.event(ctx, "unreported", of)
+		return r.cfg.Store.DropBounce(ctx, of.ID)
 	}
-	header, err := r.headerOf(ctx, failed.ID)
-	if err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	d := report{of: failed, from: from, to: failed.From, hostname: r.cfg.Hostname, now: now, header: header}
-	if err := d.write(&b); err != nil {
-		return err
+	d := report{of: of, from: from, to: of.From, hostname: r.cfg.Hostname, now: now, giveUp: of.Accepted.Add(r.cfg.GiveUp)}
+	if of.State != Delivered { // what is delivered is kept no longer
+		var err error
+		if d.original, d.whole, err = r.original(ctx, of); err != nil {
+			return err
+		}
 	}
 	m := Message{
-		ID: mail.NewID(now), Account: account, Device: failed.Device, From: from, About: failed.ID, Subject: d.subject(),
-		Recipients: []Recipient{{Address: failed.From, State: Waiting}},
-		UTF8:       failed.From.NeedsUTF8() || from.NeedsUTF8(), State: Queued, Accepted: now, NotBefore: now,
+		ID: mail.NewID(now), Account: account, Device: of.Device, From: from, About: of.ID, Late: of.State != Delivered && of.State != Failed,
+		Subject:    d.subject(),
+		Recipients: []Recipient{{Address: of.From, State: Waiting}}, EightBit: d.whole && of.EightBit,
+		UTF8: of.From.NeedsUTF8() || from.NeedsUTF8() || d.whole && of.UTF8, State: Queued, Accepted: now, NotBefore: now,
 	}
-	if err := r.cfg.Store.PutMessage(ctx, &m, &b); err != nil {
+	if err := r.queueReport(ctx, &m, d); err != nil {
 		return err
 	}
-	r.event(ctx, "reported", m, slog.String("about", failed.ID))
+	r.event(ctx, "reported", m, slog.String("about", of.ID), slog.String("of", string(of.State)))
 	r.Wake()
 	return nil
 }
 
-// headerOf reads the header of a message that was kept.
-func (r *Relay) headerOf(ctx context.Context, id string) ([]byte, error) {
-	body, err := r.cfg.Store.Body(ctx, id)
+// queueReport streams a report into the queue: it may hold a whole message.
+func (r *Relay) queueReport(ctx context.Context, m *Message, d report) error {
+	if d.original != nil {
+		defer func() { _ = d.original.Close() }()
+	}
+	out, in := io.Pipe()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_ = in.CloseWithError(d.write(in))
+	}()
+	err := r.cfg.Store.PutMessage(ctx, m, out)
+	_ = out.Close() // ends the writer where the store read no further
+	<-written
+	return err
+}
+
+// original opens what of a message goes back to its sender: all of it where the
+// sender wants that and it failed, its header otherwise (RFC 3461 §4.3).
+func (r *Relay) original(ctx context.Context, m Message) (text io.ReadCloser, whole bool, err error) {
+	body, err := r.cfg.Store.Body(ctx, m.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
+	}
+	if m.Notice.Return == mail.ReturnFull && m.State == Failed && m.Size <= maxWhole {
+		return body, true, nil
 	}
 	defer func() { _ = body.Close() }()
 	h, err := scanHeader(bufio.NewReader(body))
-	return h.fields, err
+	return io.NopCloser(bytes.NewReader(h.fields[:min(len(h.fields), maxReturned)])), false, err
 }

@@ -73,6 +73,8 @@ type Config struct {
 	Idle       time.Duration // an unused upstream connection is kept for this; 20 s
 	Grace      time.Duration // a stop lets sends in flight take this; 30 s
 	GiveUp     time.Duration // a message is tried for this; 48 h
+	Late       time.Duration // a message that waits this long is late, for senders who want to hear of it; 4 h
+	Resend     time.Duration // a message that a client hands in again within this is not queued again; 0: it is
 }
 
 func (c Config) withDefaults() Config {
@@ -97,6 +99,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Idle, 20*time.Second)
 	setDefault(&c.Grace, 30*time.Second)
 	setDefault(&c.GiveUp, 48*time.Hour)
+	setDefault(&c.Late, 4*time.Hour)
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"postern/internal/fault"
@@ -25,7 +26,8 @@ const (
 // its answer was taken to heart.
 func (r *Relay) deliver(ctx context.Context, m Message) {
 	r.event(ctx, "delivering", m)
-	c, res, err := r.attempt(ctx, m)
+	part := m.part(r.cfg.Limits(m.Account).RecipientsPerMessage)
+	c, res, err := r.attempt(ctx, m, part)
 	if ctx.Err() != nil && untouched(res, err) { // stopped: the lease is given back as it was
 		if c != nil {
 			c.Abort()
@@ -33,12 +35,15 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 		return
 	}
 	now := r.cfg.Now()
-	spent := r.spent(m, res, err, now)
-	if why := r.plan.settle(&m, res, err, now); why != nil && c != nil {
+	spent := r.spent(m, part, res, err, now)
+	if c != nil {
+		m.Over = over(c.Upstream)
+	}
+	if why := r.plan.settle(&m, part, res, err, now); why != nil && c != nil {
 		r.pause(ctx, &m, c, why, now)
 	}
-	if m.State == Failed && m.About == "" && r.cfg.Reporter != nil {
-		m.Bounce = BounceDue
+	if m.State != Queued {
+		m.TellBy, m.Bounce = time.Time{}, r.owed(m)
 	}
 	committed := r.commit(ctx, m, spent)
 	switch {
@@ -50,8 +55,23 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 	}
 	if committed {
 		r.report(ctx, m, res, err)
+	}
+	if committed && m.Bounce == BounceDue {
 		r.bounces(ctx)
 	}
+}
+
+// owed is what a finished message owes its sender.
+func (r *Relay) owed(m Message) Bounce {
+	switch {
+	case m.About != "" || r.cfg.Reporter == nil:
+		return ""
+	case slices.ContainsFunc(m.Recipients, Recipient.told):
+		return BounceDue
+	case m.State == Failed: // its sender wants to hear of no failure
+		return BounceNone
+	}
+	return ""
 }
 
 // untouched reports whether a try left no trace worth recording.
@@ -62,37 +82,37 @@ func untouched(res smtp.Result, err error) bool {
 
 // spent is what a try took of the account's limits, before its outcome is written
 // into m: the server counts what it took, and what it may have taken.
-func (r *Relay) spent(m Message, res smtp.Result, err error, now time.Time) Spent {
-	s := Spent{At: now}
+func (r *Relay) spent(m Message, part []*Recipient, res smtp.Result, err error, now time.Time) Spent {
+	s := Spent{At: now, Taken: res.Accepted}
 	f := fault.As(err)
 	if !r.cfg.Limits(m.Account).Bounded() || !res.Accepted && (f == nil || !f.Ambiguous) {
 		return s
 	}
-	for _, rcpt := range m.Recipients {
-		if rcpt.State == Waiting {
-			s.Recipients++
+	s.Recipients = len(part)
+	for _, answer := range res.Recipients {
+		if answer.Err != nil {
+			s.Recipients--
 		}
 	}
-	s.Recipients -= len(res.Recipients) // those were refused
 	s.Recipients = max(s.Recipients, 1)
 	return s
 }
 
-// attempt sends m to the recipients that wait. A kept connection that turns out
+// attempt sends m to a part of its recipients. A kept connection that turns out
 // to be dead is replaced once.
-func (r *Relay) attempt(ctx context.Context, m Message) (*link, smtp.Result, error) {
+func (r *Relay) attempt(ctx context.Context, m Message, part []*Recipient) (*link, smtp.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	c, reused, err := r.lanes.take(ctx, m.Account)
 	if err != nil {
 		return nil, smtp.Result{}, err
 	}
-	res, err := r.send(ctx, c, m)
+	res, err := r.send(ctx, c, m, part)
 	if reused && dead(c, res, err) && ctx.Err() == nil {
 		if c, err = r.lanes.replace(ctx, c); err != nil {
 			return nil, smtp.Result{}, err
 		}
-		res, err = r.send(ctx, c, m)
+		res, err = r.send(ctx, c, m, part)
 	}
 	return c, res, err
 }
@@ -107,17 +127,15 @@ func dead(c *link, res smtp.Result, err error) bool {
 	return f != nil && !f.Ambiguous && (f.Reply == nil || f.Reply.Code == "421")
 }
 
-func (r *Relay) send(ctx context.Context, c *link, m Message) (smtp.Result, error) {
+func (r *Relay) send(ctx context.Context, c *link, m Message, part []*Recipient) (smtp.Result, error) {
 	body, err := r.cfg.Store.Body(ctx, m.ID)
 	if err != nil {
 		return smtp.Result{}, fault.Wrap(fault.Temporary, "open message body", err)
 	}
 	defer func() { _ = body.Close() }()
-	env := mail.Envelope{ID: m.ID, From: m.From, EightBit: m.EightBit, UTF8: m.UTF8}
-	for _, rcpt := range m.Recipients {
-		if rcpt.State == Waiting {
-			env.To = append(env.To, rcpt.Address)
-		}
+	env := mail.Envelope{ID: m.ID, From: m.From, EightBit: m.EightBit, UTF8: m.UTF8, Notice: m.Notice}
+	for _, rcpt := range part {
+		env.To, env.Notices = append(env.To, rcpt.Address), append(env.Notices, rcpt.RecipientNotice)
 	}
 	return c.Send(ctx, env, m.Size, body)
 }
@@ -201,6 +219,8 @@ func (r *Relay) report(ctx context.Context, m Message, res smtp.Result, err erro
 	case m.State == Failed:
 		r.stats.failed.Add(1)
 		r.event(ctx, "failed", m, slog.String("kind", m.Kind), slog.String("reply", m.Reason))
+	case m.Reason == "":
+		r.event(ctx, "partly delivered", m, slog.String("reply", res.Reply.String()))
 	case m.Kind == fault.NeedsSignIn.String() || m.Kind == fault.NeedsAdmin.String():
 		r.event(ctx, "paused", m, slog.String("kind", m.Kind), slog.String("reply", m.Reason))
 	default:

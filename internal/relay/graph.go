@@ -78,6 +78,8 @@ type letterbox struct {
 
 func (*letterbox) untried() bool { return true }
 
+func (*letterbox) over() Transport { return OverGraph }
+
 func (*letterbox) Usable() bool { return true }
 
 func (*letterbox) Close(context.Context) error { return nil }

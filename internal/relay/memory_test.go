@@ -54,10 +54,14 @@ func (s *memory) PutMessage(_ context.Context, m *relay.Message, body io.Reader)
 		return err
 	}
 	if about := s.messages[m.About]; about != nil {
-		if about.Bounce != relay.BounceDue {
+		switch {
+		case m.Late && !about.TellBy.IsZero() && about.State == relay.Queued:
+			about.TellBy = time.Time{}
+		case !m.Late && about.Bounce == relay.BounceDue:
+			about.Bounce = relay.BounceSent
+		default:
 			return fault.New(fault.Conflict, "queue message", "%s was reported on", m.About)
 		}
-		about.Bounce = relay.BounceSent
 	}
 	m.Size = int64(len(b))
 	c := *m
@@ -104,12 +108,13 @@ func (s *memory) Paces(context.Context, time.Time) ([]relay.Pace, error) { retur
 
 func (s *memory) ForgetSends(context.Context, time.Time) error { return nil }
 
-func (s *memory) DueBounces(context.Context) ([]relay.Message, error) {
+func (s *memory) DueBounces(_ context.Context, now time.Time) ([]relay.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var due []relay.Message
 	for _, k := range s.messages {
-		if k.Bounce == relay.BounceDue {
+		late := k.State == relay.Queued && !k.TellBy.IsZero() && !k.TellBy.After(now)
+		if late || k.Bounce == relay.BounceDue {
 			due = append(due, k.Message)
 		}
 	}

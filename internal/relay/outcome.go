@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 	"postern/internal/smtp"
 )
 
@@ -52,36 +53,46 @@ func (s schedule) exhausted(m Message, now time.Time) bool {
 // pauses reports whether a failure is the account's and not the message's.
 func pauses(kind fault.Kind) bool { return kind == fault.NeedsSignIn || kind == fault.NeedsAdmin }
 
-// settle writes into m what one try has come to. The returned fault is the one
-// to pause the account for, nil when there is none.
+// part is who the next try is for: as many of those who wait as go in one message, 0
+// being all. Those nobody has tried yet come first, so that some who must wait do not
+// stand in the way of the others.
+func (m *Message) part(most int) []*Recipient {
+	var fresh, tried []*Recipient
+	for i := range m.Recipients {
+		switch r := &m.Recipients[i]; {
+		case r.State != Waiting:
+		case r.Reply == "":
+			fresh = append(fresh, r)
+		default:
+			tried = append(tried, r)
+		}
+	}
+	all := append(fresh, tried...)
+	if most > 0 && len(all) > most {
+		return all[:most]
+	}
+	return all
+}
+
+// settle writes into m what one try with a part of its recipients has come to. The
+// returned fault is the one to pause the account for, nil when there is none.
 //
 // Each recipient that upstream took is accepted and never sent again; one that
 // was refused for good is refused; the others wait. See docs/way-of-a-message.md.
-func (s schedule) settle(m *Message, res smtp.Result, err error, now time.Time) (pause *fault.Error) {
-	var worst *fault.Error // why the waiting ones wait
-	for i := range m.Recipients {
-		rcpt := &m.Recipients[i]
-		if rcpt.State != Waiting {
-			continue
-		}
-		f := failureFor(*rcpt, res, err)
-		if f == nil {
-			rcpt.State, rcpt.Reply = Accepted, res.Reply.String()
-			continue
-		}
-		rcpt.Reply = words(f)
-		if f.Kind == fault.Permanent || f.Kind == fault.Invalid {
-			rcpt.State = Refused
-			continue
-		}
-		if worst == nil || severity(f.Kind) > severity(worst.Kind) {
-			worst = f
-		}
+func (s schedule) settle(m *Message, part []*Recipient, res smtp.Result, err error, now time.Time) (pause *fault.Error) {
+	again := fault.Permanent.String() // the kind of a message that is tried once more
+	worst, hint := settleEach(part, res, err, m.Kind != again)
+	m.Done, m.Reason, m.Kind, m.Hint = time.Time{}, "", "", hint
+	if worst != nil {
+		m.Reason, m.Kind, m.Hint = words(worst), worst.Kind.String(), fault.HintOf(worst)
 	}
-	m.Done, m.Reason, m.Kind = time.Time{}, "", ""
 	if worst != nil && pauses(worst.Kind) {
-		m.State, m.NotBefore, m.Reason, m.Kind = Queued, now, words(worst), worst.Kind.String()
+		m.State, m.NotBefore = Queued, now
 		return worst
+	}
+	if m.goesOn(part, res, worst) {
+		m.State, m.NotBefore, m.Reason, m.Kind = Queued, now, "", ""
+		return nil
 	}
 	m.Attempts++
 	switch {
@@ -90,10 +101,57 @@ func (s schedule) settle(m *Message, res smtp.Result, err error, now time.Time) 
 	case s.exhausted(*m, now):
 		m.abandon(worst, now)
 	default:
-		m.State, m.Reason, m.Kind = Queued, words(worst), worst.Kind.String()
-		m.NotBefore = now.Add(s.wait(worst.Kind, worst.RetryAfter, m.Attempts))
+		m.State, m.NotBefore = Queued, now.Add(s.wait(worst.Kind, worst.RetryAfter, m.Attempts))
 	}
 	return nil
+}
+
+// settleEach settles the recipients of a try, and returns what those that still wait
+// wait for, and what to do about the others. A refusal for good that names a wait may be
+// a fluke (reference section 4.1, SendAsDenied): the first one counts as temporary.
+func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (worst *fault.Error, hint string) {
+	for _, rcpt := range part {
+		f := failureFor(*rcpt, res, err)
+		if f == nil {
+			rcpt.State, rcpt.Reply = Accepted, res.Reply.String()
+			rcpt.Blind = rcpt.Notify.Wants(mail.NotifySuccess) && !res.Reports
+			continue
+		}
+		rcpt.Reply = words(f)
+		if (f.Kind == fault.Permanent || f.Kind == fault.Invalid) && (f.RetryAfter == 0 || !first) {
+			rcpt.State = Refused
+			if hint == "" {
+				hint = fault.HintOf(f)
+			}
+			continue
+		}
+		if worst == nil || severity(f.Kind) > severity(worst.Kind) {
+			worst = f
+		}
+	}
+	return worst, hint
+}
+
+// goesOn reports whether the next part goes at once: some are left that were not
+// tried, or that the server wants in a message of their own. It got somewhere, so this
+// comes to an end.
+func (m *Message) goesOn(part []*Recipient, res smtp.Result, worst *fault.Error) bool {
+	left := 0
+	for _, r := range m.Recipients {
+		if r.State == Waiting {
+			left++
+		}
+	}
+	for _, r := range part {
+		if r.State == Waiting {
+			left--
+		}
+	}
+	if left > 0 && (res.Accepted || worst == nil) {
+		return true
+	}
+	return res.Accepted && worst != nil && worst.Reply != nil && worst.Reply.Stage == smtp.StageRCPT &&
+		(worst.Reply.Enhanced == "5.5.3" || worst.Reply.Enhanced == "4.5.3")
 }
 
 // failureFor finds what kept one recipient from getting the message.

@@ -41,6 +41,9 @@ type Recipient struct {
 	Address mail.Address   `json:"address"`
 	State   RecipientState `json:"state"`
 	Reply   string         `json:"reply,omitempty"` // the server's words
+	Blind   bool           `json:"blind,omitempty"` // accepted by a server that tells nobody of success, as its sender asked
+
+	mail.RecipientNotice
 }
 
 // Message is one accepted submission.
@@ -67,7 +70,16 @@ type Message struct {
 	About  string `json:"about,omitempty"`  // this is a report on that message, and never reported on itself
 	Bounce Bounce `json:"bounce,omitempty"` // failed: whether its sender has been told
 
-	Once *Once `json:"-"` // on its way in only
+	Over Transport `json:"over,omitempty"` // what carried it last
+	Hint string    `json:"hint,omitempty"` // what to do about Reason: a command or a page
+
+	Notice mail.Notice `json:"notice,omitzero"`
+	TellBy time.Time   `json:"-"` // when its sender is to hear that it still waits; zero: never
+
+	// On its way in only.
+	Once   *Once `json:"-"`
+	Resend *Twin `json:"-"` // how to know it again; nil: it is never taken for another
+	Late   bool  `json:"-"` // with About: the report says that that message is late
 }
 
 // Once lets a message in one time, however often it is handed in under one key.
@@ -78,7 +90,20 @@ type Once struct {
 	Sum   func() []byte // digest of what was handed in; asked when the body has been read
 }
 
-// Bounce is what a failed message owes its sender.
+// Twin knows a message that a client hands in again because the answer was lost.
+type Twin struct {
+	Sum func() []byte // digest of all that was handed in; asked when the body has been read
+	For time.Duration // how long it is remembered
+}
+
+// Again is in the chain of what PutMessage returns for a message that is in the queue
+// already.
+type Again struct{ ID string }
+
+// Error names the first one.
+func (a Again) Error() string { return "it was handed in before, as message " + a.ID }
+
+// Bounce is what a finished message owes its sender.
 type Bounce string
 
 // The bounces.
@@ -114,6 +139,7 @@ type Claim struct {
 type Spent struct {
 	At         time.Time // when the server answered
 	Recipients int       // that it may have taken; 0 when it got no message
+	Taken      bool      // it said so, so that nothing of this try is in doubt
 }
 
 // Pace is a limit that an account has used up.
@@ -130,14 +156,16 @@ type Store interface {
 	// PutMessage commits m with State Queued and its body and sets m.Size. When it
 	// returns nil, both survive a power cut; when it fails, nothing is left that
 	// anybody would deliver. The body is read once and never held whole in memory.
-	// Of two messages with the key of one Once the second is fault.Conflict.
+	// Of two messages with the key of one Once the second is fault.Conflict. One whose
+	// twin came within its time is fault.Conflict with [Again] in its chain, unless that
+	// one failed or was deleted meanwhile: who hands it in again wants it tried again.
 	PutMessage(ctx context.Context, m *Message, body io.Reader) error
 	// ClaimMessages leases due messages (Queued, NotBefore <= c.Now), oldest NotBefore
 	// first, never more than an account's limits allow, whoever holds them.
 	ClaimMessages(ctx context.Context, c Claim) ([]Message, error)
 	// Paces says which accounts have used up a limit just now.
 	Paces(ctx context.Context, now time.Time) ([]Pace, error)
-	// ForgetSends drops what limits no longer look at.
+	// ForgetSends drops what limits no longer look at, and twins whose time is over.
 	ForgetSends(ctx context.Context, now time.Time) error
 	// ExtendLeases keeps those of holder's leases alive that it knows of. One whose
 	// claim failed on its way to the holder ends by itself.
@@ -146,15 +174,18 @@ type Store interface {
 	ExpireLeases(ctx context.Context, now time.Time) (int, error)
 	// ReleaseLeases returns all of holder's messages to Queued at once.
 	ReleaseLeases(ctx context.Context, holder string) error
-	// FinishMessage records the end of a try and what it spent. It writes m's State, Recipients, Attempts, Reason, Kind, NotBefore and
-	// Done and ends the lease. Delivered drops the body. Conflict when holder has
-	// no lease on it any more; nothing is written then.
+	// FinishMessage records the end of a try and what it spent. It writes m's State,
+	// Recipients, Attempts, Reason, Kind, Hint, Over, NotBefore, Done and Bounce and ends
+	// the lease. Delivered drops the body. When a part was taken, nothing of the message
+	// is in doubt any more. Conflict when holder has no lease on it any more; nothing is
+	// written then.
 	FinishMessage(ctx context.Context, holder string, m Message, spent Spent) error
 
-	// DueBounces lists failed messages whose report is due, the oldest first, some at
-	// a time. PutMessage of a report (About) settles it in the same commit, and is
-	// Conflict when it is settled already; DropBounce settles it without one.
-	DueBounces(ctx context.Context) ([]Message, error)
+	// DueBounces lists finished messages whose report is due, and waiting ones that are
+	// late (TellBy), the oldest first, some at a time. PutMessage of a report (About)
+	// settles it in the same commit, and is Conflict when it is settled already;
+	// DropBounce settles that of a finished message without one.
+	DueBounces(ctx context.Context, now time.Time) ([]Message, error)
 	DropBounce(ctx context.Context, id string) error
 
 	Body(ctx context.Context, id string) (io.ReadCloser, error)

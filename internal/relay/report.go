@@ -22,14 +22,19 @@ type report struct {
 	to       mail.Address
 	hostname string
 	now      time.Time
-	header   []byte // of the message it is about
+	giveUp   time.Time     // of a message that is late: until when it is tried
+	original io.ReadCloser // its header, or all of it; nil when it is kept no longer
+	whole    bool
 }
 
-// maxReturned bounds how much of the original header goes back.
-const maxReturned = 32 << 10
+// Bounds of what goes back.
+const (
+	maxReturned = 32 << 10 // octets of a header
+	maxWhole    = 10 << 20 // octets of a whole message; of a larger one the header goes
+)
 
-// write writes the whole message: words for a person, fields for a program, and the
-// header of what could not be delivered.
+// write writes the whole message: words for a person, fields for a program, and what
+// is left of the message it is about.
 func (d report) write(w io.Writer) error {
 	body := multipart.NewWriter(w)
 	head := []struct{ key, value string }{
@@ -53,7 +58,7 @@ func (d report) write(w io.Writer) error {
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return err
 	}
-	for _, part := range []func(*multipart.Writer) error{d.words, d.fields, d.original} {
+	for _, part := range []func(*multipart.Writer) error{d.words, d.fields, d.returned} {
 		if err := part(body); err != nil {
 			return err
 		}
@@ -64,17 +69,24 @@ func (d report) write(w io.Writer) error {
 const rfc5322Date = "Mon, 02 Jan 2006 15:04:05 -0700"
 
 func (d report) subject() string {
+	what := map[State]string{Failed: "Not delivered", Delivered: "Passed on"}[d.of.State]
+	setDefault(&what, "Delayed")
 	if d.of.Subject == "" {
-		return "Not delivered"
+		return what
 	}
-	return "Not delivered: " + d.of.Subject
+	return what + ": " + d.of.Subject
 }
 
-// refused are the recipients it is about.
-func (d report) refused() []Recipient {
+// told reports whether a report is owed on a recipient of a finished message.
+func (r Recipient) told() bool {
+	return r.State == Refused && r.Notify.Wants(mail.NotifyFailure) || r.State == Accepted && r.Blind
+}
+
+// about are the recipients it is about.
+func (d report) about() []Recipient {
 	var out []Recipient
 	for _, r := range d.of.Recipients {
-		if r.State == Refused {
+		if r.told() || r.State == Waiting && r.Notify.Wants(mail.NotifyDelay) {
 			out = append(out, r)
 		}
 	}
@@ -89,13 +101,37 @@ func (d report) words(body *multipart.Writer) error {
 		return err
 	}
 	q := quotedprintable.NewWriter(p)
-	fmt.Fprintf(q, "This message could not be delivered to everybody:\r\n\r\n  Subject: %s\r\n  Handed in: %s\r\n  By: %s\r\n",
-		d.of.Subject, d.of.Accepted.UTC().Format(time.RFC1123), d.of.Device)
-	for _, r := range d.refused() {
-		fmt.Fprintf(q, "\r\nNot delivered to %s. The server said:\r\n  %s\r\n", r.Address, r.Reply)
+	first := map[State]string{
+		Failed:    "This message could not be delivered to everybody:",
+		Delivered: "This message was passed on to the mail server, which does not report on its own when it arrives:",
+	}[d.of.State]
+	setDefault(&first, "This message has not been delivered yet. You need not send it again:")
+	fmt.Fprintf(q, "%s\r\n\r\n  Subject: %s\r\n  Handed in: %s\r\n  By: %s\r\n",
+		first, d.of.Subject, d.of.Accepted.UTC().Format(time.RFC1123), d.of.Device)
+	for _, r := range d.about() {
+		d.wordsOn(q, r)
 	}
-	fmt.Fprintf(q, "\r\nPostern keeps it under the number %s. To try again: postern queue retry %s\r\n", d.of.ID, d.of.ID)
+	if d.of.State == Failed {
+		if d.of.Hint != "" {
+			fmt.Fprintf(q, "\r\nWhat to do: %s\r\n", oneLine(d.of.Hint))
+		}
+		fmt.Fprintf(q, "\r\nPostern keeps it under the number %s. To try again: postern queue retry %s\r\n", d.of.ID, d.of.ID)
+	}
 	return q.Close()
+}
+
+func (d report) wordsOn(w io.Writer, r Recipient) {
+	switch r.State {
+	case Refused:
+		fmt.Fprintf(w, "\r\nNot delivered to %s. The server said:\r\n  %s\r\n", r.Address, r.Reply)
+	case Accepted:
+		fmt.Fprintf(w, "\r\nPassed on for %s. The server said:\r\n  %s\r\n", r.Address, r.Reply)
+	default:
+		fmt.Fprintf(w, "\r\nNot yet delivered to %s; Postern tries until %s.\r\n", r.Address, d.giveUp.UTC().Format(time.RFC1123))
+		if r.Reply != "" {
+			fmt.Fprintf(w, "The server said:\r\n  %s\r\n", r.Reply)
+		}
+	}
 }
 
 // fields writes the part that programs read (RFC 3464 section 2).
@@ -104,35 +140,82 @@ func (d report) fields(body *multipart.Writer) error {
 	if err != nil {
 		return err
 	}
+	if id := d.of.Notice.EnvelopeID; id != "" {
+		fmt.Fprintf(p, "Original-Envelope-Id: %s\r\n", fold(oneLine(id)))
+	}
 	fmt.Fprintf(p, "Reporting-MTA: dns; %s\r\nX-Postern-Queue-ID: %s\r\nArrival-Date: %s\r\n",
 		atom(d.hostname), d.of.ID, d.of.Accepted.Format(rfc5322Date))
-	for _, r := range d.refused() {
-		kind := "rfc822"
-		if r.Address.NeedsUTF8() {
-			kind = "utf-8" // RFC 6533 section 3
-		}
-		fmt.Fprintf(p, "\r\nFinal-Recipient: %s; %s\r\nAction: failed\r\nStatus: %s\r\n", kind, r.Address, status(r.Reply))
-		if r.Reply != "" {
-			fmt.Fprintf(p, "Diagnostic-Code: smtp; %s\r\n", fold(r.Reply))
-		}
-		if _, err := fmt.Fprintf(p, "Last-Attempt-Date: %s\r\n", d.of.Done.Format(rfc5322Date)); err != nil {
+	for _, r := range d.about() {
+		if err := d.fieldsOf(p, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d report) original(body *multipart.Writer) error {
-	kind := "text/rfc822-headers"
-	p, err := body.CreatePart(textproto.MIMEHeader{"Content-Type": {kind}, "Content-Transfer-Encoding": {"quoted-printable"}})
+// fieldsOf writes the group of one recipient (RFC 3464 §2.3; relayed: RFC 3461 §5.2.2).
+func (d report) fieldsOf(p io.Writer, r Recipient) error {
+	kind, action, code := "rfc822", "delayed", "4.4.7"
+	if r.Address.NeedsUTF8() {
+		kind = "utf-8" // RFC 6533 section 3
+	}
+	switch r.State {
+	case Refused:
+		action, code = "failed", status(r.Reply)
+	case Accepted:
+		action, code = "relayed", "2.0.0"
+	}
+	var b strings.Builder
+	b.WriteString("\r\n")
+	if r.Original != "" {
+		fmt.Fprintf(&b, "Original-Recipient: %s\r\n", fold(oneLine(r.Original)))
+	}
+	fmt.Fprintf(&b, "Final-Recipient: %s; %s\r\nAction: %s\r\nStatus: %s\r\n", kind, r.Address, action, code)
+	if r.Reply != "" {
+		fmt.Fprintf(&b, "Diagnostic-Code: smtp; %s\r\n", fold(r.Reply))
+	}
+	if d.of.State == Failed || d.of.State == Delivered {
+		fmt.Fprintf(&b, "Last-Attempt-Date: %s\r\n", d.of.Done.Format(rfc5322Date))
+	} else {
+		fmt.Fprintf(&b, "Will-Retry-Until: %s\r\n", d.giveUp.Format(rfc5322Date))
+	}
+	_, err := io.WriteString(p, b.String())
+	return err
+}
+
+// returned writes the third part, which may be left out. A whole message goes as it
+// is, because no other coding is allowed for it (RFC 2046 §5.2.1).
+func (d report) returned(body *multipart.Writer) error {
+	if d.original == nil {
+		return nil
+	}
+	if d.whole {
+		return d.returnedWhole(body)
+	}
+	p, err := body.CreatePart(textproto.MIMEHeader{"Content-Type": {"text/rfc822-headers"}, "Content-Transfer-Encoding": {"quoted-printable"}})
 	if err != nil {
 		return err
 	}
 	q := quotedprintable.NewWriter(p)
-	if _, err := q.Write(d.header[:min(len(d.header), maxReturned)]); err != nil {
+	if _, err := io.Copy(q, d.original); err != nil {
 		return err
 	}
 	return q.Close()
+}
+
+func (d report) returnedWhole(body *multipart.Writer) error {
+	h := textproto.MIMEHeader{"Content-Type": {"message/rfc822"}}
+	if d.of.UTF8 {
+		h.Set("Content-Type", "message/global") // RFC 6532 section 3.7
+	}
+	if d.of.EightBit || d.of.UTF8 {
+		h.Set("Content-Transfer-Encoding", "8bit")
+	}
+	p, err := body.CreatePart(h)
+	if err == nil {
+		_, err = io.Copy(p, d.original)
+	}
+	return err
 }
 
 var enhanced = regexp.MustCompile(`\b([245]\.\d{1,3}\.\d{1,3})\b`)

@@ -23,6 +23,14 @@ const (
 	OverGraph Transport = "graph"
 )
 
+// over is the transport of a connection.
+func over(up Upstream) Transport {
+	if u, ok := up.(interface{ over() Transport }); ok {
+		return u.over()
+	}
+	return OverSMTP
+}
+
 // Way is what an account may use, and what it was told to.
 type Way struct {
 	Fixed Transport
@@ -138,6 +146,7 @@ type fork struct {
 	off     bool // SMTP is switched off
 	smtp    Upstream
 	graph   Upstream
+	last    Transport // of the last message
 }
 
 // begin opens the preferred transport; where SMTP turns out to be switched off, that
@@ -184,6 +193,7 @@ func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 	if doubt.IsZero() && (f.prefer == OverSMTP || size > f.way.Large && !f.off) {
 		err := f.openSMTP(ctx)
 		if err == nil {
+			f.last = over(f.smtp)
 			return f.smtp.Send(ctx, env, size, body)
 		}
 		if !errors.Is(err, errSwitchedOff) {
@@ -193,7 +203,15 @@ func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 	if err := f.openGraph(ctx); err != nil {
 		return smtp.Result{}, err
 	}
+	f.last = OverGraph
 	return f.graph.Send(ctx, env, size, body)
+}
+
+func (f *fork) over() Transport {
+	if f.last == "" {
+		return f.prefer
+	}
+	return f.last
 }
 
 func (f *fork) untried() bool { return f.prefer == OverGraph }

@@ -20,6 +20,20 @@ type Route struct {
 	Server   mail.Server
 	RootCAs  *x509.CertPool // nil: the system's
 	Password secret.Text    // an app password; empty means a token signs in
+	HVE      bool           // the server is High Volume Email's
+}
+
+// submission is a connection to an SMTP server, and which kind of server that is.
+type submission struct {
+	*smtp.Conn
+	hve bool
+}
+
+func (s submission) over() Transport {
+	if s.hve {
+		return OverHVE
+	}
+	return OverSMTP
 }
 
 // Routes finds the way of an account. An unknown account is fault.NotFound.
@@ -87,7 +101,7 @@ func (s *SMTP) open(ctx context.Context, route Route, as login) (Upstream, error
 		_ = c.Close(ctx) // nothing was sent; the refusal is what counts
 		return nil, notAgain(route, err)
 	}
-	return c, nil
+	return submission{c, route.HVE}, nil
 }
 
 // notAgain keeps a refused password from being tried again by machine: servers count,

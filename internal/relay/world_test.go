@@ -34,12 +34,14 @@ type setting struct {
 	opened   int
 	sent     int
 	paused   map[string]string
+	limits   mail.Limits
+	read     map[string]string // what was sent, by the message's id
 
 	end func()
 }
 
 func newSetting(t *testing.T) *setting {
-	s := &setting{t: t, history: &history{}, events: &lockedWriter{}, paused: make(map[string]string)}
+	s := &setting{t: t, history: &history{}, events: &lockedWriter{}, paused: make(map[string]string), read: make(map[string]string)}
 	s.store = newMemory(s.history)
 	s.openAs = func(int) error { return nil }
 	s.sendAs = func(context.Context, int, mail.Envelope) (smtp.Result, error) { return taken(), nil }
@@ -49,7 +51,8 @@ func newSetting(t *testing.T) *setting {
 
 func (s *setting) build(holder string) *relay.Relay {
 	return relay.New(relay.Config{
-		Store: s.store, Sender: s, Accounts: s, Holder: holder, Hostname: "gate.example",
+		Store: s.store, Sender: s, Accounts: s, Holder: holder, Hostname: "gate.example", Resend: 10 * time.Minute,
+		Limits:   func(string) mail.Limits { return s.limits },
 		Events:   slog.New(slog.NewTextHandler(s.events, nil)),
 		Reporter: func(_ context.Context, m relay.Message) (string, mail.Address, bool) { return s.report(m) },
 	})
@@ -80,6 +83,11 @@ func (s *setting) run() {
 
 func (s *setting) accept(account string, to ...string) string {
 	s.t.Helper()
+	return s.submit(s.submission(account, to...), "Subject: hush hush\n\ntext\n")
+}
+
+func (s *setting) submission(account string, to ...string) relay.Submission {
+	s.t.Helper()
 	sub := relay.Submission{Device: "scanner", Account: account, From: mail.Address{Local: account, Domain: "contoso.com"}, RemoteAddr: "192.0.2.7:4711"}
 	for _, a := range to {
 		parsed, err := mail.ParseAddress(a)
@@ -88,7 +96,12 @@ func (s *setting) accept(account string, to ...string) string {
 		}
 		sub.To = append(sub.To, parsed)
 	}
-	id, err := s.relay.Accept(context.Background(), sub, strings.NewReader("Subject: hush hush\n\ntext\n"))
+	return sub
+}
+
+func (s *setting) submit(sub relay.Submission, text string) string {
+	s.t.Helper()
+	id, err := s.relay.Accept(context.Background(), sub, strings.NewReader(text))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -163,9 +176,13 @@ func (p *pipe) Send(ctx context.Context, env mail.Envelope, _ int64, body io.Rea
 	n, as := p.s.sent, p.s.sendAs
 	p.s.mu.Unlock()
 	p.s.history.add("send")
-	if _, err := io.Copy(io.Discard, body); err != nil {
+	text, err := io.ReadAll(body)
+	if err != nil {
 		return smtp.Result{}, err
 	}
+	p.s.mu.Lock()
+	p.s.read[env.ID] = string(text)
+	p.s.mu.Unlock()
 	res, err := as(ctx, n, env)
 	if f := fault.As(err); f != nil && f.Reply == nil {
 		p.usable = false

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"postern/internal/fault"
 	"postern/internal/mail"
@@ -22,6 +23,9 @@ type Result struct {
 	// without an Err has it.
 	Accepted bool
 	Reply    *fault.Reply // the answer after the message, nil when there was none
+	// Reports: the server tells the sender what the envelope's notices ask for (RFC
+	// 3461 §5.2.1).
+	Reports bool
 }
 
 // RecipientReply is the answer to one RCPT TO.
@@ -49,7 +53,7 @@ func (c *Conn) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 	if env.UTF8 && !c.Offers("SMTPUTF8") {
 		return Result{}, fault.New(fault.Permanent, "smtp "+StageMAIL, "the server does not offer SMTPUTF8, which the addresses need")
 	}
-	var res Result
+	res := Result{Reports: c.Offers("DSN")}
 	if err := c.envelope(env, size, &res); err != nil {
 		return res, err
 	}
@@ -86,7 +90,7 @@ func (c *Conn) envelope(env mail.Envelope, size int64, res *Result) error {
 		return err
 	}
 	first := env.To[:min(window, len(env.To))]
-	if err := c.sayRecipients(first); err != nil {
+	if err := c.sayRecipients(env, 0, len(first)); err != nil {
 		return err
 	}
 	_, mailErr := c.expect(StageMAIL, 2)
@@ -98,15 +102,15 @@ func (c *Conn) envelope(env mail.Envelope, size int64, res *Result) error {
 	if err != nil {
 		return err
 	}
-	for rest := env.To[len(first):]; len(rest) > 0; {
-		next := rest[:min(max(window, 1), len(rest))]
-		rest = rest[len(next):]
-		if err := c.sayRecipients(next); err != nil {
+	for at := len(first); at < len(env.To); {
+		end := min(at+max(window, 1), len(env.To))
+		if err := c.sayRecipients(env, at, end); err != nil {
 			return err
 		}
-		if err := c.hearRecipients(next, res); err != nil {
+		if err := c.hearRecipients(env.To[at:end], res); err != nil {
 			return err
 		}
+		at = end
 	}
 	return nil
 }
@@ -123,13 +127,36 @@ func (c *Conn) mailFrom(env mail.Envelope, size int64) string {
 	if env.UTF8 {
 		b.WriteString(" SMTPUTF8")
 	}
+	if env.Notice.Return != "" && c.Offers("DSN") {
+		b.WriteString(" RET=" + string(env.Notice.Return))
+	}
+	if env.Notice.EnvelopeID != "" && c.Offers("DSN") {
+		b.WriteString(" ENVID=" + mail.Xtext(env.Notice.EnvelopeID))
+	}
 	return b.String()
 }
 
+// rcptTo is the line for one recipient. An original address beyond ASCII has a form
+// that few servers know (RFC 6533); it stays here, and in our own reports.
+func (c *Conn) rcptTo(env mail.Envelope, n int) string {
+	line := "RCPT TO:<" + env.To[n].String() + ">"
+	if n >= len(env.Notices) || !c.Offers("DSN") {
+		return line
+	}
+	wish := env.Notices[n]
+	if wish.Notify != 0 {
+		line += " NOTIFY=" + wish.Notify.String()
+	}
+	if wish.Original != "" && !strings.ContainsFunc(wish.Original, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		line += " ORCPT=" + mail.Xtext(wish.Original)
+	}
+	return line
+}
+
 // sayRecipients queues the lines and flushes, with whatever was queued before.
-func (c *Conn) sayRecipients(to []mail.Address) error {
-	for _, a := range to {
-		line := "RCPT TO:<" + a.String() + ">"
+func (c *Conn) sayRecipients(env mail.Envelope, from, to int) error {
+	for n := from; n < to; n++ {
+		line := c.rcptTo(env, n)
 		if err := c.say(StageRCPT, line, line); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package store_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"postern/internal/fault"
 	"postern/internal/relay"
@@ -23,7 +24,7 @@ func TestReportSettlesWhatIsOwed(t *testing.T) {
 			m.State, m.Bounce = relay.Failed, relay.BounceDue
 			ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
 		}
-		owed, err := s.DueBounces(ctx)
+		owed, err := s.DueBounces(ctx, t0)
 		ok(t, err)
 		got(t, []string{"m00000", "m00001"})(ids(owed), nil)
 
@@ -43,7 +44,7 @@ func TestReportSettlesWhatIsOwed(t *testing.T) {
 
 		ok(t, s.DropBounce(ctx, "m00001"))
 		failed(t, s.DropBounce(ctx, "m00001"), fault.Conflict)
-		got(t, []relay.Message(nil))(s.DueBounces(ctx))
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0))
 
 		ok(t, s.RequeueMessage(ctx, "m00000", t0)) // tried again by hand: what comes of it is new
 		have, err = s.Message(ctx, "m00000")
@@ -51,5 +52,36 @@ func TestReportSettlesWhatIsOwed(t *testing.T) {
 		if have.Bounce != "" {
 			t.Errorf("bounce %q", have.Bounce)
 		}
+	})
+}
+
+// A late message owes one report, while it waits; not before its time, not while it is
+// being delivered, and not when it is late no more.
+func TestLateMessageOwesAReport(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		for n := range 2 {
+			put(t, s, message(n, "scan"))
+		}
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, after(4*time.Hour-1e6)))
+		late, err := s.DueBounces(ctx, after(4*time.Hour))
+		ok(t, err)
+		got(t, []string{"m00000", "m00001"})(ids(late), nil)
+		tell := func(n int, about string) error {
+			report := message(n, "office")
+			report.About, report.Late, report.TellBy = about, true, time.Time{}
+			return s.PutMessage(ctx, &report, strings.NewReader("body"))
+		}
+		due := claim(t, s, "me")
+		failed(t, tell(7, "m00000"), fault.Conflict, "m00000")
+		due[0].State, due[1].State, due[1].TellBy = relay.Queued, relay.Delivered, time.Time{}
+		for _, m := range due {
+			ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
+		}
+		ok(t, tell(7, "m00000"))
+		failed(t, tell(8, "m00000"), fault.Conflict)
+		failed(t, tell(8, "m00001"), fault.Conflict)
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, after(5*time.Hour)))
 	})
 }

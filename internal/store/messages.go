@@ -12,12 +12,14 @@ import (
 )
 
 const messageColumns = `id, account, device, sender, recipients, eight_bit, utf8, message_id, subject, size,
-	state, attempts, reason, kind, accepted, not_before, done, about, bounce`
+	state, attempts, reason, kind, accepted, not_before, done, about, bounce,
+	ret, envelope_id, tell_by, transport, hint`
 
 func scanMessage(row scanner) (m relay.Message, err error) {
 	err = row.Scan(&m.ID, &m.Account, &m.Device, document{&m.From}, document{&m.Recipients}, &m.EightBit, &m.UTF8,
 		&m.MessageID, &m.Subject, &m.Size, &m.State, &m.Attempts, &m.Reason, &m.Kind,
-		clock{&m.Accepted}, clock{&m.NotBefore}, clock{&m.Done}, &m.About, &m.Bounce)
+		clock{&m.Accepted}, clock{&m.NotBefore}, clock{&m.Done}, &m.About, &m.Bounce,
+		&m.Notice.Return, &m.Notice.EnvelopeID, clock{&m.TellBy}, &m.Over, &m.Hint)
 	return m, err
 }
 
@@ -25,11 +27,16 @@ func scanMessage(row scanner) (m relay.Message, err error) {
 func insertMessage(ctx context.Context, tx querier, m relay.Message, body string, inFile bool) error {
 	_, err := exec(ctx, tx, `
 		INSERT INTO messages (`+messageColumns+`, body, in_file)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`,
 		m.ID, m.Account, m.Device, document{m.From}, document{m.Recipients}, m.EightBit, m.UTF8,
 		m.MessageID, m.Subject, m.Size, string(m.State), m.Attempts, m.Reason, m.Kind,
-		millis(m.Accepted), millis(m.NotBefore), millis(m.Done), m.About, string(m.Bounce), body, inFile)
-	if err == nil && m.About != "" {
+		millis(m.Accepted), millis(m.NotBefore), millis(m.Done), m.About, string(m.Bounce),
+		string(m.Notice.Return), m.Notice.EnvelopeID, millis(m.TellBy), string(m.Over), m.Hint, body, inFile)
+	switch {
+	case err != nil || m.About == "":
+	case m.Late:
+		err = settleLate(ctx, tx, m.About)
+	default:
 		err = settleBounce(ctx, tx, m.About, relay.BounceSent)
 	}
 	if err == nil && m.Once != nil {
@@ -48,10 +55,23 @@ func settleBounce(ctx context.Context, tx querier, id string, as relay.Bounce) e
 	return err
 }
 
+// settleLate ends what a late message owes. One that is being delivered owes nothing
+// just now: it may be late no more.
+func settleLate(ctx context.Context, tx querier, id string) error {
+	n, err := exec(ctx, tx, `UPDATE messages SET tell_by = 0 WHERE id = $1 AND tell_by > 0 AND state IN ('queued', 'held')`, id)
+	if err == nil && n == 0 {
+		err = fault.New(fault.Conflict, "report a late message", "nobody waits for a report on message %s", id)
+	}
+	return err
+}
+
 // DueBounces is part of [relay.Store].
-func (s *Store) DueBounces(ctx context.Context) ([]relay.Message, error) {
+func (s *Store) DueBounces(ctx context.Context, now time.Time) ([]relay.Message, error) {
 	return list(ctx, s.db, "list due reports", scanMessage,
-		`SELECT `+messageColumns+` FROM messages WHERE bounce = 'due' ORDER BY id LIMIT 100`)
+		`SELECT `+messageColumns+` FROM messages WHERE id IN (
+			SELECT id FROM messages WHERE bounce = 'due'
+			UNION ALL SELECT id FROM messages WHERE tell_by > 0 AND tell_by <= $1 AND state IN ('queued', 'held'))
+		ORDER BY id LIMIT 100`, millis(now))
 }
 
 // DropBounce is part of [relay.Store].
@@ -113,9 +133,10 @@ func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Messag
 	err := s.writes.do(ctx, op, func(ctx context.Context, tx querier) (err error) {
 		n, err := exec(ctx, tx, `
 			UPDATE messages SET state = $3, recipients = $4, attempts = $5, reason = $6, kind = $7, not_before = $8, done = $9, bounce = $10,
-				holder = '', lease_until = 0
+				transport = $11, hint = $12, tell_by = $13, holder = '', lease_until = 0
 			WHERE id = $1 AND holder = $2 AND state = 'delivering'`,
-			m.ID, holder, string(m.State), document{m.Recipients}, m.Attempts, m.Reason, m.Kind, millis(m.NotBefore), millis(m.Done), string(m.Bounce))
+			m.ID, holder, string(m.State), document{m.Recipients}, m.Attempts, m.Reason, m.Kind, millis(m.NotBefore), millis(m.Done), string(m.Bounce),
+			string(m.Over), m.Hint, millis(m.TellBy))
 		if err != nil {
 			return err
 		}
@@ -127,6 +148,11 @@ func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Messag
 		}
 		if m.State == relay.Delivered {
 			if drop, err = dropBody(ctx, tx, m.ID); err != nil {
+				return err
+			}
+		}
+		if m.State == relay.Queued && spent.Taken { // the next part begins without a doubt
+			if _, err := exec(ctx, tx, `DELETE FROM doubts WHERE message = $1`, m.ID); err != nil {
 				return err
 			}
 		}

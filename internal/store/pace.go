@@ -78,7 +78,7 @@ func allow(ctx context.Context, tx querier, account string, l mail.Limits, now t
 	for _, m := range flying {
 		if !ours[m.ID] {
 			a.minute++
-			a.day += waiting(m)
+			a.day += next(m, l)
 		}
 	}
 	if l.PerMinute > 0 {
@@ -100,13 +100,16 @@ func (a *allowance) lookBack(ctx context.Context, tx querier, account string, si
 	return err
 }
 
-// waiting is how many recipients a try would have.
-func waiting(m relay.Message) int {
+// next is how many recipients a try would have.
+func next(m relay.Message, l mail.Limits) int {
 	n := 0
 	for _, r := range m.Recipients {
 		if r.State == relay.Waiting {
 			n++
 		}
+	}
+	if l.RecipientsPerMessage > 0 {
+		n = min(n, l.RecipientsPerMessage)
 	}
 	return n
 }
@@ -115,7 +118,7 @@ func waiting(m relay.Message) int {
 // more recipients than a whole day allows goes when nothing else went: the server
 // has the last word on it.
 func (a *allowance) take(m relay.Message) bool {
-	n := waiting(m)
+	n := next(m, a.limits)
 	switch l := a.limits; {
 	case l.PerMinute > 0 && a.minute >= l.PerMinute:
 		a.refused = fmt.Sprintf("%d messages a minute", l.PerMinute)

@@ -19,10 +19,11 @@ func message(n int, account string) relay.Message {
 	return relay.Message{
 		ID: fmt.Sprintf("m%05d", n), Account: account, Device: "printer", From: address("scan@contoso.com"),
 		Recipients: []relay.Recipient{
-			{Address: address("a@x.example"), State: relay.Waiting},
+			{Address: address("a@x.example"), State: relay.Waiting, RecipientNotice: mail.RecipientNotice{Notify: mail.NotifyDelay, Original: "rfc822;A@x.example"}},
 			{Address: address(`"b c"@ü.example`), State: relay.Waiting, Reply: "later"},
 		},
 		EightBit: true, UTF8: true, MessageID: "<1@contoso.com>", Subject: "Scan", Accepted: t0, NotBefore: t0,
+		Notice: mail.Notice{Return: mail.ReturnFull, EnvelopeID: "e+1"}, TellBy: after(4 * time.Hour),
 	}
 }
 

@@ -66,3 +66,23 @@ func TestDoubts(t *testing.T) {
 		}
 	})
 }
+
+// A part that was taken leaves no doubt for the next one; a try without an answer does.
+func TestPartsEndDoubts(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		id := put(t, s, message(1, "scan")).ID
+		for _, taken := range []bool{false, true} {
+			m := claim(t, s, "me")[0]
+			ok(t, s.BeginDoubt(ctx, id, t0))
+			m.State = relay.Queued
+			ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{At: t0, Recipients: 1, Taken: taken}))
+			since, err := s.Doubt(ctx, id)
+			ok(t, err)
+			if since.IsZero() != taken {
+				t.Errorf("taken %t: doubt since %v", taken, since)
+			}
+		}
+	})
+}

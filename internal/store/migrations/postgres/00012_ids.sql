@@ -1,4 +1,4 @@
 -- POP3 names messages by words, IMAP by numbers.
 
 -- +goose Up
-ALTER TABLE entries ALTER COLUMN uid TYPE TEXT USING uid::text; -- IMAP: the UID in decimal; POP3: the UIDL
+ALTER TABLE entries ALTER COLUMN uid TYPE TEXT COLLATE "C" USING uid::text; -- IMAP: the UID in decimal; POP3: the UIDL

@@ -1,0 +1,186 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/relay"
+	"postern/internal/smtp"
+)
+
+// reached counts how often each recipient got the message.
+type reached map[string]int
+
+func (r reached) take(env mail.Envelope, refused ...smtp.RecipientReply) smtp.Result {
+	for _, a := range env.To {
+		if !slices.ContainsFunc(refused, func(x smtp.RecipientReply) bool { return x.Address == a }) {
+			r[a.String()]++
+		}
+	}
+	return taken(refused...)
+}
+
+func (r reached) once(t *testing.T, to []string) {
+	t.Helper()
+	for _, a := range to {
+		if r[a] != 1 {
+			t.Errorf("%s got it %d times", a, r[a])
+		}
+	}
+}
+
+func people(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("r%d@example.net", i)
+	}
+	return all
+}
+
+func TestManyRecipientsGoInParts(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.limits = mail.Limits{RecipientsPerMessage: 3}
+		got, sizes := reached{}, []int{}
+		s.sendAs = func(_ context.Context, _ int, env mail.Envelope) (smtp.Result, error) {
+			sizes = append(sizes, len(env.To))
+			return got.take(env), nil
+		}
+		s.run()
+		to := people(8)
+		id := s.accept("scan", to...)
+		s.after(time.Second)
+		got.once(t, to)
+		if m := s.message(id); !slices.Equal(sizes, []int{3, 3, 2}) || m.State != relay.Delivered || m.Attempts != 1 {
+			t.Errorf("sizes %v, %+v", sizes, m)
+		}
+		s.history.inOrder(t, "taken", "finish queued", "taken", "finish queued", "taken", "finish delivered")
+	})
+}
+
+// Each part is committed before the next one goes: whoever dies in between leaves it to
+// another process, which goes on with those who have nothing yet.
+func TestPartsOutliveTheirProcess(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.limits = mail.Limits{RecipientsPerMessage: 2}
+		got := reached{}
+		s.sendAs = func(ctx context.Context, n int, env mail.Envelope) (smtp.Result, error) {
+			if n == 2 { // the process dies here
+				<-ctx.Done()
+				return smtp.Result{}, ctx.Err()
+			}
+			return got.take(env), nil
+		}
+		s.run()
+		to := people(6)
+		id := s.accept("scan", to...)
+		s.after(time.Second)
+		s.store.fail("ExtendLeases", errors.New("gone")) // nobody hears of the first process any more
+		s.store.fail("FinishMessage", errors.New("gone"))
+		go s.end()
+		s.after(3 * time.Minute)
+		s.store.fail("ExtendLeases", nil)
+		s.store.fail("FinishMessage", nil)
+		s.relay = s.build("holder-2")
+		s.run()
+		s.after(10 * time.Minute)
+		got.once(t, to)
+		if m := s.message(id); m.State != relay.Delivered {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
+// Recipients who must wait do not keep the message from those nobody has tried yet.
+func TestWaitingRecipientsHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.limits = mail.Limits{RecipientsPerMessage: 2}
+		got, busy := reached{}, true
+		s.sendAs = func(_ context.Context, _ int, env mail.Envelope) (smtp.Result, error) {
+			var later []smtp.RecipientReply
+			for _, a := range env.To {
+				if busy && (a.Local == "r0" || a.Local == "r1") {
+					later = append(later, smtp.RecipientReply{Address: a, Err: told(fault.Temporary, "450", "4.2.1")})
+				}
+			}
+			if len(later) == len(env.To) {
+				return smtp.Result{Recipients: later}, nil
+			}
+			return got.take(env, later...), nil
+		}
+		s.run()
+		to := people(6)
+		id := s.accept("scan", to...)
+		s.after(5 * time.Minute)
+		got.once(t, to[2:])
+		if got["r0@example.net"] != 0 {
+			t.Error("r0 got it")
+		}
+		busy = false
+		s.after(2 * time.Hour)
+		got.once(t, to)
+		if m := s.message(id); m.State != relay.Delivered {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
+// A server with a lower limit than we know of says so recipient by recipient.
+func TestServersOwnLimitSplitsToo(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		got := reached{}
+		s.sendAs = func(_ context.Context, _ int, env mail.Envelope) (smtp.Result, error) {
+			var over []smtp.RecipientReply
+			for _, a := range env.To[min(2, len(env.To)):] {
+				f := told(fault.Temporary, "452", "4.5.3")
+				f.Reply.Stage = smtp.StageRCPT
+				over = append(over, smtp.RecipientReply{Address: a, Err: f})
+			}
+			return got.take(env, over...), nil
+		}
+		s.run()
+		to := people(5)
+		s.accept("scan", to...)
+		s.after(time.Second)
+		got.once(t, to)
+	})
+}
+
+func TestFlukeIsTriedOnceMore(t *testing.T) {
+	t.Parallel()
+	for name, flukes := range map[string]int{"passes": 1, "stays": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, s *setting) {
+				s.sendAs = func(_ context.Context, n int, _ mail.Envelope) (smtp.Result, error) {
+					if n > flukes {
+						return taken(), nil
+					}
+					f := told(fault.Permanent, "554", "5.2.252")
+					f.RetryAfter, f.Hint = 30*time.Second, "give it Send As"
+					return smtp.Result{}, f
+				}
+				s.run()
+				id := s.accept("scan", "bob@example.net")
+				s.after(20 * time.Second)
+				if m := s.message(id); m.State != relay.Queued || m.Hint != "give it Send As" {
+					t.Errorf("after the first: %+v", m)
+				}
+				s.after(time.Hour)
+				want := map[int]relay.State{1: relay.Delivered, 2: relay.Failed}[flukes]
+				if m := s.message(id); m.State != want || m.Attempts != 2 || (m.Hint != "") != (want == relay.Failed) {
+					t.Errorf("in the end: %+v", m)
+				}
+			})
+		})
+	}
+}
