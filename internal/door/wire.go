@@ -17,7 +17,7 @@ type wire struct {
 	mu       sync.Mutex
 	patience time.Duration
 	end      time.Time
-	busy     bool    // a message is coming in
+	busy     int     // messages coming in; one that was given up may still end
 	leaving  bool    // no further command is wanted
 	device   *Device // whose login it is; nil before
 	clear    bool    // without TLS
@@ -51,7 +51,7 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) arm() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.leaving && !w.busy {
+	if w.leaving && w.busy == 0 {
 		return os.ErrDeadlineExceeded
 	}
 	at := time.Now().Add(w.patience)
@@ -77,7 +77,11 @@ func (w *wire) known(device *Device, patience, session time.Duration) {
 func (w *wire) setBusy(busy bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.busy = busy
+	if busy {
+		w.busy++
+	} else {
+		w.busy--
+	}
 }
 
 // leave ends the session before its next command.
@@ -85,7 +89,7 @@ func (w *wire) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leaving = true
-	if !w.busy {
+	if w.busy == 0 {
 		_ = w.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }

@@ -1,0 +1,177 @@
+package door
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/relay"
+)
+
+// envelope is a message begun, and who begins it.
+type envelope struct {
+	device Device
+	mine   []mail.Address // senders the device may use, the account's mailbox first
+	from   mail.Address
+	to     []mail.Address
+	opts   gosmtp.MailOptions
+}
+
+// Mail begins a message. go-smtp allows a second MAIL, and keeps the recipients of
+// the first even when the second is refused: so nothing of it may be noted before
+// all of it is allowed, and not while a message is begun.
+func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
+	before := s.who()
+	if _, begun := s.message(); begun {
+		return say(503, "5.5.1", "A message is begun already; RSET forgets it")
+	}
+	if before == nil {
+		return say(530, "5.7.0", "Authentication required: switch on SMTP authentication in this device")
+	}
+	d, err := s.door.cfg.Logins.Still(s.ctx, *before)
+	if errors.Is(err, fault.Denied) {
+		s.log(slog.LevelWarn, "login withdrawn")
+		s.wire.leave()
+		return say(530, "5.7.0", "This login is no longer valid")
+	}
+	if err != nil {
+		return s.trouble("device not read", err)
+	}
+	if opts == nil {
+		opts = &gosmtp.MailOptions{}
+	}
+	if d.Policy.MaxSize > 0 && opts.Size > d.Policy.MaxSize {
+		return s.tooLarge(d)
+	}
+	if wait := s.door.rates.over(d); wait > 0 {
+		s.log(slog.LevelWarn, "sends too often", slog.Int("per_minute", d.Policy.PerMinute))
+		return say(451, "4.7.1", fmt.Sprintf("This device may send %d messages a minute; try again in %d seconds", d.Policy.PerMinute, int(wait.Seconds())+1))
+	}
+	sender, err := mail.ParseAddress(from)
+	if err != nil && from != "" && !d.Policy.Rewrite {
+		return say(501, "5.1.7", "The sender is not a mail address")
+	}
+	e := envelope{device: d, opts: *opts}
+	if err := s.mayUse(&e, sender); err != nil {
+		return err
+	}
+	s.begin(e)
+	return nil
+}
+
+// mayUse checks the sender against the account's mailbox and the device's list, and
+// puts the one to use into the envelope.
+func (s *session) mayUse(e *envelope, from mail.Address) error {
+	mailbox, err := s.door.cfg.Mailbox(s.ctx, e.device.Account)
+	if errors.Is(err, fault.NotFound) {
+		s.log(slog.LevelWarn, "sender refused", slog.String("reason", "the device's account does not exist"))
+		return say(550, "5.7.1", "The account of this device does not exist in Postern")
+	}
+	if err != nil {
+		return s.trouble("account not read", err)
+	}
+	e.mine = append([]mail.Address{mailbox}, e.device.Senders...)
+	e.from = from
+	if !from.Null() && slices.ContainsFunc(e.mine, from.Same) {
+		return nil
+	}
+	if e.device.Policy.Rewrite {
+		e.from = mailbox
+		return nil
+	}
+	s.log(slog.LevelWarn, "sender refused", slog.String("from", from.String()))
+	return say(550, "5.7.1", fmt.Sprintf("This device may not send as <%s>: set its sender to %s, or add the address to its senders in Postern", from, mailbox))
+}
+
+// Rcpt adds a recipient.
+func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
+	a, err := mail.ParseAddress(to)
+	if err != nil {
+		return say(501, "5.1.3", "The recipient is not a mail address")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun.to = append(s.begun.to, a)
+	return nil
+}
+
+// Data hands the message to the relay. go-smtp's reader ends it at CR LF . CR LF
+// only; whatever other line ends are inside, the relay makes them CRLF, so that
+// nobody further on can see an end where there was none.
+func (s *session) Data(r io.Reader) error {
+	s.wire.setBusy(true)
+	defer s.wire.setBusy(false)
+	e, begun := s.message()
+	if !begun {
+		return s.notAccepted(e.device, gosmtp.ErrDataReset)
+	}
+	policy := e.device.Policy
+	if policy.MaxSize > 0 {
+		r = &bounded{r: r, left: policy.MaxSize}
+	}
+	id, err := s.door.cfg.Relay.Accept(s.ctx, relay.Submission{
+		Device: e.device.Name, Account: e.device.Account, From: e.from, To: e.to, Senders: e.mine, Rewrite: policy.Rewrite,
+		EightBit: e.opts.Body == gosmtp.Body8BitMIME, UTF8: e.opts.UTF8, RemoteAddr: s.remote, Via: s.wire.via(),
+	}, r)
+	if err != nil {
+		return s.notAccepted(e.device, err)
+	}
+	s.door.rates.count(e.device)
+	s.log(slog.LevelInfo, "accepted", slog.String("id", id), slog.Int("recipients", len(e.to)))
+	return say(250, "2.0.0", "Ok: queued as "+id) // go-smtp has no other way to say more than 250
+}
+
+func (s *session) notAccepted(d Device, err error) error {
+	var reply *gosmtp.SMTPError
+	switch {
+	case errors.As(err, &reply): // the reader's: the message is too large
+		s.log(slog.LevelWarn, "message refused", slog.String("reason", reply.Message))
+		if reply.Code == gosmtp.ErrDataTooLarge.Code {
+			return s.tooLarge(d)
+		}
+		return reply
+	case errors.Is(err, fault.Denied):
+		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
+		return say(550, "5.7.1", strings.TrimSuffix("The message was not accepted: "+err.Error()+". Next: "+fault.HintOf(err), ". Next: "))
+	case errors.Is(err, fault.Invalid):
+		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
+		return say(554, "5.6.0", "The message was not accepted: "+err.Error())
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gosmtp.ErrDataReset), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
+		s.log(slog.LevelWarn, "message broken off", slog.Any("error", err))
+		return say(451, "4.4.2", "The message did not arrive whole")
+	}
+	return s.trouble("message not stored", err)
+}
+
+// tooLarge is the answer to a message above the door's limit or the device's own.
+func (s *session) tooLarge(d Device) error {
+	limit := s.door.cfg.MaxSize
+	if own := d.Policy.MaxSize; own > 0 {
+		limit = min(limit, own)
+	}
+	return say(552, "5.3.4", fmt.Sprintf("The message is larger than the %.1f MB allowed here", float64(limit)/(1<<20)))
+}
+
+// bounded ends a message above its device's limit as go-smtp ends one above its own.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		_, _ = io.Copy(io.Discard, b.r) // the rest of it is still to come
+		return 0, gosmtp.ErrDataTooLarge
+	}
+	return n, err
+}
