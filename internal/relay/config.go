@@ -119,6 +119,7 @@ type Relay struct {
 	sends sync.WaitGroup
 	busy  atomic.Int64
 	held  leases
+	rush  rush
 	stats counters
 }
 

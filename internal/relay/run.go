@@ -23,7 +23,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	trouble := ""
 	r.tend(ctx)
 	for ctx.Err() == nil {
+		begun := time.Now()
 		trouble = r.complain(ctx, trouble, r.claim(ctx, sending))
+		r.rest(ctx, time.Since(begun))
 		select {
 		case <-ctx.Done():
 		case <-r.wake:
@@ -35,6 +37,36 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	r.stop(ctx, cut)
 	return nil
+}
+
+// rest keeps claims from taking more than a fifth of the time, and in a rush, when
+// devices wait for their 250 and nobody waits for a delivery, looks for work only now
+// and then: what is claimed goes out as fast as ever.
+func (r *Relay) rest(ctx context.Context, claimed time.Duration) {
+	pause := 4 * claimed
+	if r.rush.on(r.stats.accepted.Load(), time.Now()) {
+		pause = max(pause, rushPause)
+	}
+	_ = waitFor(ctx, pause) // the loop looks at ctx itself
+}
+
+// A rush is this many messages accepted a second.
+const (
+	rushRate  = 500
+	rushPause = 100 * time.Millisecond
+	rushLeast = 5 // messages; two at once are no rush
+)
+
+// rush tells whether messages come in faster than rushRate. Only the loop uses it.
+type rush struct {
+	accepted uint64
+	at       time.Time
+}
+
+func (u *rush) on(accepted uint64, now time.Time) bool {
+	n, took := accepted-u.accepted, now.Sub(u.at)
+	u.accepted, u.at = accepted, now
+	return float64(n) > rushRate*took.Seconds() && n >= rushLeast
 }
 
 // complain logs a failure of the loop when it begins, and its end.

@@ -19,7 +19,7 @@ func sqliteDialect() dialect {
 		perLane: `CROSS JOIN messages m ON m.id IN (
 			SELECT q.id FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
-			ORDER BY q.not_before, q.id LIMIT $3)`,
+			ORDER BY q.not_before, q.id LIMIT $3 + 0)`,
 	}
 }
 
@@ -49,6 +49,7 @@ func postgresDialect() dialect {
 //
 // The lanes are found by hopping from one account to the next along the index
 // messages_lane, so a long queue of one account costs no more than a short one.
+// Limits are sums because SQLite plans a statement anew whenever a plain limit changes.
 func (d dialect) claim() string {
 	return `
 	WITH RECURSIVE hops(account) AS (
@@ -67,7 +68,7 @@ func (d dialect) claim() string {
 		FROM lanes l ` + d.perLane + `
 		WHERE l.busy < l.cap
 	), chosen AS (
-		SELECT id FROM ranked WHERE place <= cap ORDER BY not_before, id LIMIT $5
+		SELECT id FROM ranked WHERE place <= cap ORDER BY not_before, id LIMIT $5 + 0
 	), free AS (` + d.free + `)
 	UPDATE messages SET state = 'delivering', holder = $1, lease_until = $6 WHERE id IN (SELECT id FROM free)
 	RETURNING ` + messageColumns

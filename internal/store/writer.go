@@ -170,10 +170,32 @@ func definite(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff != sqlite3.SQLITE_IOERR
 }
 
-// apply runs every change in a savepoint of its own, so that one that fails takes
-// nobody with it. An error of apply itself means that the transaction is gone: a full
-// disk, for one, makes SQLite roll back everything.
+// apply runs every change, at first as if none could fail: most batches are of
+// messages coming in, and a savepoint costs as much as an insert. A change that does
+// fail takes its neighbours back with it, and they are run again. A change must
+// return every error that its statements have.
 func (w *writer) apply(ctx context.Context, batch []*pending) error {
+	if len(batch) == 1 {
+		return w.applyGuarded(ctx, batch) // nothing to run again for
+	}
+	for _, p := range batch {
+		if p.err = p.gone(); p.err != nil {
+			continue
+		}
+		if p.err = p.run(w.conn); p.err != nil {
+			_ = w.exec(ctx, `ROLLBACK`) // fails when SQLite has rolled back already
+			if err := w.exec(ctx, `BEGIN IMMEDIATE`); err != nil {
+				return fmt.Errorf("another change in the same commit failed: %w", errors.Join(p.err, err))
+			}
+			return w.applyGuarded(ctx, batch)
+		}
+	}
+	return nil
+}
+
+// applyGuarded runs every change in a savepoint of its own, so that one that fails
+// takes nobody with it. An error of its own means that the transaction is gone.
+func (w *writer) applyGuarded(ctx context.Context, batch []*pending) error {
 	for _, p := range batch {
 		if p.err = p.gone(); p.err != nil {
 			continue

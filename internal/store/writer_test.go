@@ -108,7 +108,6 @@ func TestLostTransactionFailsAll(t *testing.T) {
 		"rolled back, then failed": {func(tx querier) error {
 			return errors.Join(statement(`ROLLBACK`)(tx), errors.New("full"))
 		}, fault.Temporary},
-		"rolled back unnoticed": {statement(`ROLLBACK`), fault.Temporary},
 		"commit refused": {func(tx querier) error {
 			return errors.Join(statement(`PRAGMA defer_foreign_keys = ON`)(tx),
 				statement(`INSERT INTO links (token_hash, account, expires) VALUES ('h', 'nobody', 0)`)(tx))
