@@ -9,9 +9,14 @@ import (
 // Canonical returns r with every line ended by CRLF: a bare CR and a bare LF each
 // become one. Exchange refuses bare line ends (5.6.11), and a peer that reads
 // them differently could be fooled about where a message ends.
-func Canonical(r io.Reader) io.Reader { return &canonical{r: r} }
+func Canonical(r io.Reader) *CanonicalReader {
+	c := new(CanonicalReader)
+	c.Reset(r)
+	return c
+}
 
-type canonical struct {
+// CanonicalReader is what [Canonical] returns.
+type CanonicalReader struct {
 	r    io.Reader
 	in   []byte // buffer to read into
 	out  []byte // converted, not yet handed out
@@ -20,7 +25,13 @@ type canonical struct {
 	err  error
 }
 
-func (c *canonical) Read(p []byte) (int, error) {
+// Reset makes it read another message. The buffers are kept.
+func (c *CanonicalReader) Reset(r io.Reader) {
+	*c = CanonicalReader{r: r, in: c.in, out: c.out[:0]}
+}
+
+// Read is that of an [io.Reader].
+func (c *CanonicalReader) Read(p []byte) (int, error) {
 	for c.head == len(c.out) {
 		if c.err != nil {
 			return 0, c.err
@@ -32,7 +43,7 @@ func (c *canonical) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *canonical) fill() {
+func (c *CanonicalReader) fill() {
 	if c.in == nil {
 		c.in = make([]byte, 16<<10)
 	}
@@ -46,7 +57,7 @@ func (c *canonical) fill() {
 	}
 }
 
-func (c *canonical) convert(in []byte) {
+func (c *CanonicalReader) convert(in []byte) {
 	for len(in) > 0 {
 		if c.cr {
 			c.cr = false
@@ -56,6 +67,9 @@ func (c *canonical) convert(in []byte) {
 				continue
 			}
 		}
+		n := canonicalLines(in)
+		c.out = append(c.out, in[:n]...)
+		in = in[n:]
 		i := bytes.IndexAny(in, "\r\n")
 		if i < 0 {
 			c.out = append(c.out, in...)
@@ -68,5 +82,17 @@ func (c *canonical) convert(in []byte) {
 			c.out = append(c.out, '\r', '\n')
 		}
 		in = in[i+1:]
+	}
+}
+
+// canonicalLines is how many octets of in are whole lines that end as they should,
+// which is nearly all of most messages.
+func canonicalLines(in []byte) (n int) {
+	for {
+		i := bytes.IndexByte(in[n:], '\n')
+		if i < 1 || bytes.IndexByte(in[n:n+i], '\r') != i-1 {
+			return n
+		}
+		n += i + 1
 	}
 }
