@@ -43,12 +43,14 @@ func (r *Relay) Run(ctx context.Context) error {
 // devices wait for their 250 and nobody waits for a delivery, looks for work only now
 // and then: what is claimed goes out as fast as ever.
 func (r *Relay) rest(ctx context.Context, claimed time.Duration) {
-	pause := 4 * claimed
+	pause := min(4*claimed, restMost)
 	if r.rush.on(r.stats.accepted.Load(), time.Now()) {
 		pause = max(pause, rushPause)
 	}
 	_ = waitFor(ctx, pause) // the loop looks at ctx itself
 }
+
+const restMost = 250 * time.Millisecond
 
 // A rush is this many messages accepted a second.
 const (
