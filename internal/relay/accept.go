@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -46,7 +49,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	if s.Account == "" || s.From.Null() || len(s.To) == 0 {
 		return "", fault.New(fault.Invalid, "accept message", "account, sender and a recipient are needed")
 	}
-	src := &source{r: body}
+	src := &source{r: body, sum: sha256.New()}
 	br := bufio.NewReaderSize(smtp.Canonical(src), 32<<10)
 	h, err := scanHeader(br)
 	if err != nil {
@@ -63,7 +66,14 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	m.UTF8 = m.UTF8 || s.UTF8 && h.utf8
 	top := r.topHeaders(&m, s, h, now)
 	whole := io.MultiReader(strings.NewReader(top), bytes.NewReader(h.fields), strings.NewReader("\r\n"), bytes.NewReader(h.body), br)
+	if h.messageID != "" && s.Once == nil && r.cfg.Resend > 0 {
+		m.Resend = &Twin{For: r.cfg.Resend, Sum: func() []byte { return s.digest(m, src.sum) }}
+	}
 	if err := r.cfg.Store.PutMessage(ctx, &m, whole); err != nil {
+		if again, ok := errors.AsType[Again](err); ok {
+			r.event(ctx, "handed in again", m, slog.String("first", again.ID))
+			return again.ID, nil
+		}
 		if src.err != nil { // the store may not have wrapped it
 			err = src.err
 		}
@@ -152,14 +162,35 @@ func atom(s string) string {
 	}, s)
 }
 
-// source remembers the error that ended the submission, EOF apart.
+// twinSum is how much of a SHA-256 is kept: enough to tell messages of some minutes
+// apart, and half to write.
+const twinSum = 16
+
+// digest tells a submission from all others: who hands in, the envelope, and every
+// octet, which the Message-ID is among.
+func (s Submission) digest(m Message, content hash.Hash) []byte {
+	whole := sha256.New()
+	words := []string{s.Device, s.Account, m.From.String()}
+	for _, r := range m.Recipients {
+		words = append(words, r.Address.String())
+	}
+	for _, w := range words {
+		_, _ = io.WriteString(whole, w+"\n") // none of them holds a line end
+	}
+	_, _ = whole.Write(content.Sum(nil))
+	return whole.Sum(nil)[:twinSum]
+}
+
+// source remembers the error that ended the submission, EOF apart, and what was read.
 type source struct {
 	r   io.Reader
 	err error
+	sum hash.Hash
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
+	_, _ = s.sum.Write(p[:n]) // never fails
 	if err != nil && err != io.EOF {
 		s.err = err
 	}

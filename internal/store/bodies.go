@@ -63,8 +63,9 @@ func (s *Store) PutMessage(ctx context.Context, m *relay.Message, body io.Reader
 func (s *Store) putInline(ctx context.Context, op string, m *relay.Message, body []byte) error {
 	name := mail.NewID(time.Now()) // sorts by time, so that rows are appended
 	m.Size = int64(len(body))
+	sum := twinSum(m) // here, where nobody waits for it
 	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
-		if err := insertMessage(ctx, tx, *m, name, false); err != nil {
+		if err := s.insertMessage(ctx, tx, *m, sum, name, false); err != nil {
 			return err
 		}
 		return insertChunk(ctx, tx, name, 0, body)
@@ -82,11 +83,12 @@ func (s *Store) putLarge(ctx context.Context, op string, m *relay.Message, src *
 		}
 		return err
 	}
+	sum := twinSum(m)
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		if err := s.bodies.whole(ctx, tx, name, m.Size); err != nil {
 			return err
 		}
-		return insertMessage(ctx, tx, *m, name, s.bodies.inFile())
+		return s.insertMessage(ctx, tx, *m, sum, name, s.bodies.inFile())
 	})
 	if e := fault.As(err); err != nil && (e == nil || !e.Ambiguous) { // an ambiguous row may exist: it keeps its body
 		s.removeFile(ctx, name)

@@ -23,8 +23,9 @@ func scanMessage(row scanner) (m relay.Message, err error) {
 	return m, err
 }
 
-// insertMessage puts the row of a queued message whose body has the given name.
-func insertMessage(ctx context.Context, tx querier, m relay.Message, body string, inFile bool) error {
+// insertMessage puts the row of a queued message whose body has the given name; sum
+// knows its twins, nil when it has none.
+func (s *Store) insertMessage(ctx context.Context, tx querier, m relay.Message, sum []byte, body string, inFile bool) error {
 	_, err := exec(ctx, tx, `
 		INSERT INTO messages (`+messageColumns+`, body, in_file)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`,
@@ -38,6 +39,9 @@ func insertMessage(ctx context.Context, tx querier, m relay.Message, body string
 		err = settleLate(ctx, tx, m.About)
 	default:
 		err = settleBounce(ctx, tx, m.About, relay.BounceSent)
+	}
+	if err == nil && sum != nil {
+		err = meetTwin(ctx, tx, s.dialect.lockRow, m, sum)
 	}
 	if err == nil && m.Once != nil {
 		err = handIn(ctx, tx, m.ID, *m.Once, m.Accepted)

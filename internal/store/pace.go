@@ -169,6 +169,9 @@ func spend(ctx context.Context, tx querier, account string, spent relay.Spent) e
 
 // ForgetSends is part of [relay.Store].
 func (s *Store) ForgetSends(ctx context.Context, now time.Time) error {
+	if err := s.forgetTwins(ctx, now); err != nil {
+		return err
+	}
 	return s.writes.do(ctx, "forget old sends", func(ctx context.Context, tx querier) error {
 		if _, err := exec(ctx, tx, `DELETE FROM sends WHERE at <= $1`, millis(now.Add(-day))); err != nil {
 			return err

@@ -9,10 +9,10 @@ ALTER TABLE messages ADD COLUMN transport TEXT COLLATE "C" NOT NULL DEFAULT ''; 
 ALTER TABLE messages ADD COLUMN hint TEXT COLLATE "C" NOT NULL DEFAULT '';
 CREATE INDEX messages_tell ON messages (tell_by) WHERE tell_by > 0;
 
--- A message by what was handed in, put here in the message's own commit.
+-- A message by what was handed in, put here in the message's own commit. No index on
+-- expires: it would cost every message more than forgetting costs now and then.
 CREATE TABLE twins (
     sum     BYTEA PRIMARY KEY,
     message TEXT COLLATE "C" NOT NULL,
     expires BIGINT NOT NULL
 );
-CREATE INDEX twins_expires ON twins (expires);

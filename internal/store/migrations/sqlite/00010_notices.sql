@@ -9,10 +9,10 @@ ALTER TABLE messages ADD COLUMN transport TEXT NOT NULL DEFAULT ''; -- of the la
 ALTER TABLE messages ADD COLUMN hint TEXT NOT NULL DEFAULT '';
 CREATE INDEX messages_tell ON messages (tell_by) WHERE tell_by > 0;
 
--- A message by what was handed in, put here in the message's own commit.
+-- A message by what was handed in, put here in the message's own commit. No index on
+-- expires: it would cost every message more than forgetting costs now and then.
 CREATE TABLE twins (
     sum     BLOB PRIMARY KEY,
     message TEXT NOT NULL,
     expires BIGINT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX twins_expires ON twins (expires);
