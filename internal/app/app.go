@@ -93,8 +93,8 @@ func (a *App) build(ctx context.Context) error {
 	may := &limits{}
 	a.Relay = relay.New(relay.Config{
 		Store: a.Store, Accounts: limited{accounts{a}, may}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
-		Sender: a.sender(network),
-		Log:    a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
+		Sender: a.sender(network), Resend: a.Config.ResendWindow.Duration,
+		Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})
 	a.Fetch = fetch.New(fetch.Config{
 		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,

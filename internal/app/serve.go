@@ -35,6 +35,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.watchOthers(ctx) })
+	g.Go(func() error { return a.keepHouse(ctx) })
 	g.Go(func() error { return a.Vault.Run(ctx) })
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })

@@ -44,6 +44,9 @@ type Config struct {
 	TLSCert       string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
 	TLSKey        string      `toml:"tls_key" help:"key file of tls_cert in PEM"`
 	MaxMessage    Size        `toml:"max_message" default:"150MB" help:"largest message the SMTP door takes"`
+	ResendWindow  Span        `toml:"resend_window" default:"10m" help:"a message that a device hands in again within this time, because the answer got lost, is not queued again; \"off\": it is"`
+	KeepMessages  Span        `toml:"keep_messages" default:"30d" help:"how long finished messages are remembered: delivered ones, and failed ones whose sender was told; \"off\": for ever"`
+	KeepAudit     Span        `toml:"keep_audit" default:"365d" help:"how long the audit log is kept; \"off\": for ever"`
 	LogLevel      LogLevel    `toml:"log_level" default:"info" help:"debug, info, warn or error"`
 	LogFormat     LogFormat   `toml:"log_format" default:"auto" help:"auto, text or json"`
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"postern/internal/config"
 	"postern/internal/fault"
@@ -127,4 +128,20 @@ func FuzzSize(f *testing.F) {
 			t.Errorf("%q became %d", s, n)
 		}
 	})
+}
+
+func TestSpan(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]time.Duration{"10m": 10 * time.Minute, "30d": 720 * time.Hour, "1h30m": 90 * time.Minute, " off ": 0} {
+		var s config.Span
+		if err := s.UnmarshalText([]byte(in)); err != nil || s.Duration != want {
+			t.Errorf("%q: %v, %v", in, s, err)
+		}
+	}
+	for _, in := range []string{"", "10", "-1h", "0s", "1.5d", "70000d", "d", "never"} {
+		var s config.Span
+		if err := s.UnmarshalText([]byte(in)); err == nil {
+			t.Errorf("%q gave %v", in, s)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"postern/internal/secret"
 )
@@ -123,5 +124,28 @@ func (p *Proxy) UnmarshalText(b []byte) error {
 		return errors.New("it is not usable; allowed: http://, https:// or socks5://[name:password@]host:port")
 	}
 	p.Text = secret.New(s)
+	return nil
+}
+
+// Span is a length of time, written as 90s, 10m, 48h or 30d; "off" is none.
+type Span struct{ time.Duration }
+
+// UnmarshalText reads the number and its unit.
+func (d *Span) UnmarshalText(b []byte) error {
+	s := strings.TrimSpace(string(b))
+	if s == "off" {
+		d.Duration = 0
+		return nil
+	}
+	v, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		v = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits of days
+	}
+	if err != nil || v <= 0 {
+		return fmt.Errorf("%q is not a length of time; allowed: a number with s, m, h or d, such as 30d, or off", b)
+	}
+	d.Duration = v
 	return nil
 }

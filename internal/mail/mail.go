@@ -184,6 +184,13 @@ func NewID(now time.Time) string {
 	return idAlphabet.EncodeToString(b[:])
 }
 
+// FirstID is lower than every identity made from now on, and than none made before.
+func FirstID(now time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16) //nolint:gosec // times before 1970 do not happen here
+	return idAlphabet.EncodeToString(b[:])
+}
+
 // NewMessageID returns a Message-ID with angle brackets (RFC 5322 §3.6.4).
 func NewMessageID(now time.Time, domain string) string {
 	return "<" + NewID(now) + "@" + domain + ">"

@@ -2,6 +2,12 @@ package store
 
 import "context"
 
+// scanValueOf reads a row of one value.
+func scanValueOf[T any](row scanner) (v T, err error) {
+	err = row.Scan(&v)
+	return v, err
+}
+
 func scanValue(row scanner) (b []byte, err error) {
 	err = row.Scan(&b)
 	return b, err
