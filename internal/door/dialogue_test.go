@@ -105,7 +105,7 @@ type gate struct {
 	stopped chan error
 }
 
-func open(t *testing.T, change ...func(*door.SMTPConfig, *shelf)) *gate {
+func open(t testing.TB, change ...func(*door.SMTPConfig, *shelf)) *gate {
 	t.Helper()
 	hash, err := door.HashPassword(secret.New("pass word"))
 	if err != nil {
@@ -132,7 +132,9 @@ func open(t *testing.T, change ...func(*door.SMTPConfig, *shelf)) *gate {
 	for _, f := range change {
 		f(&cfg, g.shelf)
 	}
-	cfg.Relay = relay.New(relay.Config{Store: g.shelf, Hostname: "door.example"})
+	if cfg.Relay == nil {
+		cfg.Relay = relay.New(relay.Config{Store: g.shelf, Hostname: "door.example"})
+	}
 	s, err := door.NewSMTP(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -104,9 +104,8 @@ func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
 	return nil
 }
 
-// Data hands the message to the relay. go-smtp's reader ends it at CR LF . CR LF
-// only; whatever other line ends are inside, the relay makes them CRLF, so that
-// nobody further on can see an end where there was none.
+// Data hands the message to the relay. go-smtp's reader is the one to read from when
+// it is the pipe behind BDAT; the message behind DATA is read by [content].
 func (s *session) Data(r io.Reader) error {
 	s.wire.setBusy(true)
 	defer s.wire.setBusy(false)
@@ -115,9 +114,10 @@ func (s *session) Data(r io.Reader) error {
 		return s.notAccepted(e.device, gosmtp.ErrDataReset)
 	}
 	policy := e.device.Policy
-	if policy.MaxSize > 0 {
-		r = &bounded{r: r, left: policy.MaxSize}
+	if _, chunks := r.(*io.PipeReader); !chunks {
+		r = s.conn.content()
 	}
+	r = &bounded{r: r, left: s.limit(e.device)}
 	id, err := s.door.cfg.Relay.Accept(s.ctx, relay.Submission{
 		Device: e.device.Name, Account: e.device.Account, From: e.from, To: e.to, Senders: e.mine, Rewrite: policy.Rewrite,
 		EightBit: e.opts.Body == gosmtp.Body8BitMIME, UTF8: e.opts.UTF8, RemoteAddr: s.remote, Via: s.wire.via(),
@@ -154,14 +154,18 @@ func (s *session) notAccepted(d Device, err error) error {
 
 // tooLarge is the answer to a message above the door's limit or the device's own.
 func (s *session) tooLarge(d Device) error {
-	limit := s.door.cfg.MaxSize
-	if own := d.Policy.MaxSize; own > 0 {
-		limit = min(limit, own)
-	}
-	return say(552, "5.3.4", fmt.Sprintf("The message is larger than the %.1f MB allowed here", float64(limit)/(1<<20)))
+	return say(552, "5.3.4", fmt.Sprintf("The message is larger than the %.1f MB allowed here", float64(s.limit(d))/(1<<20)))
 }
 
-// bounded ends a message above its device's limit as go-smtp ends one above its own.
+// limit is how many octets a message of the device may have.
+func (s *session) limit(d Device) int64 {
+	if own := d.Policy.MaxSize; own > 0 {
+		return min(s.door.cfg.MaxSize, own)
+	}
+	return s.door.cfg.MaxSize
+}
+
+// bounded ends a message above the limit.
 type bounded struct {
 	r    io.Reader
 	left int64

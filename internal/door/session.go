@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"sync"
 
 	gosasl "github.com/emersion/go-sasl"
@@ -117,10 +115,10 @@ func (s *session) Auth(mech string) (gosasl.Server, error) {
 }
 
 func (s *session) login(name string, password secret.Text) error {
-	host := hostOf(s.remote)
+	host := s.wire.from.String()
 	d, err := s.door.cfg.Logins.Check(s.ctx, name, password, host)
 	switch {
-	case err == nil && !d.Policy.From(addrOf(host)):
+	case err == nil && !d.Policy.From(s.wire.from):
 		s.log(slog.LevelWarn, "login refused", slog.String("name", name), slog.String("reason", "the address is outside its networks"))
 		return say(535, "5.7.1", fmt.Sprintf("The device %s may not come from %s: add that address to its networks in Postern", d.Name, host))
 	case err == nil:
@@ -144,24 +142,6 @@ func (s *session) login(name string, password secret.Text) error {
 		s.wire.leave()
 	}
 	return say(535, "5.7.8", "Name or password is wrong; use the name and the password that Postern shows for this device")
-}
-
-// hostOf is the address without its port.
-func hostOf(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return remote
-	}
-	return host
-}
-
-// addrOf parses what a connection came from; one that is no address is in no network.
-func addrOf(host string) netip.Addr {
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return addr
 }
 
 // trouble is ours, not the device's: the log gets the reason, the device waits.

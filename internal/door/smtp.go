@@ -49,7 +49,7 @@ type SMTPConfig struct {
 }
 
 const (
-	maxLine       = 1 << 20         // octets; go-smtp's 2,000 breaks long AUTH and body lines
+	maxLine       = 64 << 10        // octets of a command; go-smtp's 2,000 are too few for AUTH
 	strangerIdle  = time.Minute     // silence allowed before the login
 	writePatience = 1 * time.Minute // for one reply
 )
@@ -105,7 +105,7 @@ func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
 // nil. It may be called for several listeners.
 func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 	tracked := &wires{Listener: l, patience: min(strangerIdle, s.cfg.Idle), signIn: min(s.cfg.SignIn, s.cfg.Session),
-		most: s.cfg.MaxSessions, perHost: s.cfg.MaxPerHost, open: make(map[*wire]struct{})}
+		most: s.cfg.MaxSessions, perHost: s.cfg.MaxPerHost, open: make(map[*wire]struct{}), hosts: make(map[netip.Addr]int)}
 	// Messages that come in outlive ctx, until the grace is over.
 	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -139,7 +139,6 @@ func (s *SMTP) server(ctx context.Context) *gosmtp.Server {
 	server.MaxRecipients = s.cfg.MaxRecipients
 	server.MaxMessageBytes = s.cfg.MaxSize
 	server.MaxLineLength = maxLine
-	server.WriteTimeout = writePatience
 	server.EnableSMTPUTF8 = true
 	server.ErrorLog = complaints{s.cfg.Log}
 	server.AllowInsecureAuth = true // it does not see the TLS that all it sees has come through

@@ -24,8 +24,8 @@ type secured struct {
 	host   string
 	config *tls.Config
 	tls    *tls.Conn // nil before STARTTLS; used by the session's goroutine only
-	pipe   io.ReadWriter
-	listed *Device // a machine that needs no login, and speaks without TLS; nil for all others
+	talk   *talk     // with go-smtp; nil before STARTTLS
+	listed *Device   // a machine that needs no login, and speaks without TLS; nil for all others
 }
 
 // errHungUp also is net.ErrClosed, which go-smtp passes over in silence.
@@ -56,13 +56,13 @@ func (l handshakes) Accept() (net.Conn, error) {
 	if !ok {
 		return nil, fmt.Errorf("connection is a %T", conn)
 	}
-	s := &secured{wire: w, host: l.host, config: l.config, pipe: w}
+	s := &secured{wire: w, host: l.host, config: l.config}
 	if l.implicit {
 		s.shake()
 	}
 	if l.listed != nil {
-		if d, ok := l.listed(addrOf(hostOf(conn.RemoteAddr().String()))); ok {
-			s.listed, w.clear = &d, true
+		if d, ok := l.listed(w.from); ok {
+			s.listed, s.talk, w.clear = &d, newTalk(w, w), true
 		}
 	}
 	return s, nil
@@ -71,40 +71,38 @@ func (l handshakes) Accept() (net.Conn, error) {
 // shake makes TLS the only way; the handshake comes with the first octet.
 func (s *secured) shake() {
 	s.tls = tls.Server(s.wire, s.config)
-	s.pipe = s.tls
+	s.talk = newTalk(s.wire, s.tls)
 }
 
 // Write before STARTTLS is go-smtp's greeting.
-func (s *secured) Write(p []byte) (int, error) { return s.pipe.Write(p) }
+func (s *secured) Write(p []byte) (int, error) {
+	if s.talk == nil {
+		return len(p), s.answer(string(p))
+	}
+	return s.talk.Write(p)
+}
 
 func (s *secured) Read(p []byte) (int, error) {
-	if s.listed != nil {
-		n, err := s.pipe.Read(p)
-		return n, hungUp(err)
-	}
-	if s.tls == nil {
+	if s.talk == nil {
 		if err := s.plain(); err != nil {
-			return 0, hungUp(err)
+			return 0, err
 		}
 	}
-	n, err := s.tls.Read(p)
-	return n, hungUp(err)
+	return s.talk.Read(p)
 }
 
-func hungUp(err error) error {
-	if errors.Is(err, io.EOF) {
-		return errHungUp
-	}
-	return err
-}
+// content is the message that go-smtp has just asked for.
+func (s *secured) content() io.Reader { return s.talk.content }
 
-// Close says farewell in TLS, without waiting long for a device that does not listen.
+// Close says farewell, without waiting long for a device that does not listen.
 func (s *secured) Close() error {
-	if s.tls == nil {
-		return s.wire.Close()
+	var err error
+	if s.talk != nil {
+		err = s.talk.close()
 	}
-	_ = s.wire.SetWriteDeadline(time.Now().Add(time.Second))
-	err := s.tls.Close()
+	if s.tls != nil {
+		err = errors.Join(err, s.tls.Close())
+	}
 	return errors.Join(err, s.wire.Close())
 }
 
@@ -115,7 +113,10 @@ func (s *secured) plain() error {
 	for range maxPlainLot {
 		line, err := lines.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			_ = s.answer("500 5.5.2 Too long line, closing connection")
+			_ = s.answer("500 5.5.2 Too long line, closing connection\r\n")
+			return errHungUp
+		}
+		if errors.Is(err, io.EOF) {
 			return errHungUp
 		}
 		if err != nil {
@@ -123,7 +124,7 @@ func (s *secured) plain() error {
 		}
 		verb, arg, _ := strings.Cut(string(bytes.TrimSpace(line)), " ")
 		verb = strings.ToUpper(verb)
-		if err := s.answer(s.reply(verb, arg)); err != nil {
+		if err := s.answer(s.reply(verb, arg) + "\r\n"); err != nil {
 			return err
 		}
 		switch {
@@ -134,13 +135,13 @@ func (s *secured) plain() error {
 			return nil
 		}
 	}
-	_ = s.answer("421 4.7.0 Too many commands without STARTTLS")
+	_ = s.answer("421 4.7.0 Too many commands without STARTTLS\r\n")
 	return errHungUp
 }
 
 func (s *secured) answer(reply string) error {
 	_ = s.wire.SetWriteDeadline(time.Now().Add(writePatience))
-	_, err := io.WriteString(s.wire, reply+"\r\n")
+	_, err := io.WriteString(s.wire, reply)
 	return err
 }
 

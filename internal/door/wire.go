@@ -2,6 +2,7 @@ package door
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 // interrupts sessions that wait for a command but not one that sends a message.
 type wire struct {
 	net.Conn
+	from   netip.Addr
 	forget func(*wire)
 
 	mu       sync.Mutex
@@ -108,8 +110,9 @@ type wires struct {
 	most     int
 	perHost  int // of one address
 
-	mu   sync.Mutex
-	open map[*wire]struct{}
+	mu    sync.Mutex
+	open  map[*wire]struct{}
+	hosts map[netip.Addr]int // how many each has
 }
 
 // Accept turns connections away while there are too many.
@@ -119,7 +122,7 @@ func (l *wires) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &wire{Conn: conn, forget: l.forget, patience: l.patience, end: time.Now().Add(l.signIn)}
+		w := &wire{Conn: conn, from: addrOf(conn.RemoteAddr()), forget: l.forget, patience: l.patience, end: time.Now().Add(l.signIn)}
 		if l.admit(w) {
 			return w, nil
 		}
@@ -135,15 +138,10 @@ func (l *wires) admit(w *wire) bool {
 	if len(l.open) >= l.most {
 		return false
 	}
-	same, host := 0, hostOf(w.RemoteAddr().String())
-	for other := range l.open {
-		if hostOf(other.RemoteAddr().String()) == host {
-			same++
-		}
-	}
-	if same >= l.perHost {
+	if l.hosts[w.from] >= l.perHost {
 		return false
 	}
+	l.hosts[w.from]++
 	l.open[w] = struct{}{}
 	return true
 }
@@ -151,7 +149,13 @@ func (l *wires) admit(w *wire) bool {
 func (l *wires) forget(w *wire) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, open := l.open[w]; !open {
+		return
+	}
 	delete(l.open, w)
+	if l.hosts[w.from]--; l.hosts[w.from] == 0 {
+		delete(l.hosts, w.from)
+	}
 }
 
 func (l *wires) each(do func(*wire)) {
@@ -164,4 +168,16 @@ func (l *wires) each(do func(*wire)) {
 	for _, w := range all {
 		do(w)
 	}
+}
+
+// addrOf is the address without its port; one that is none is in no network.
+func addrOf(remote net.Addr) netip.Addr {
+	at, err := netip.ParseAddrPort(remote.String())
+	if tcp, ok := remote.(*net.TCPAddr); ok {
+		at, err = tcp.AddrPort(), nil
+	}
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap()
 }
