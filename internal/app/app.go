@@ -97,7 +97,7 @@ func (a *App) build(ctx context.Context) error {
 		Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})
 	a.Fetch = fetch.New(fetch.Config{
-		Ledger: a.Store, Sources: sources{a}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
+		Ledger: a.Store, Sources: sources{a, &seats{}}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
 	})
 	return nil
 }

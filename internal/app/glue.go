@@ -3,16 +3,11 @@ package app
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"postern/internal/fault"
-	"postern/internal/fetch"
 	"postern/internal/mail"
-	"postern/internal/mailbox"
-	"postern/internal/mailbox/imap"
 	"postern/internal/relay"
-	"postern/internal/sasl"
 	"postern/internal/secret"
 	"postern/internal/vault"
 )
@@ -87,9 +82,6 @@ func (t tokens) Token(ctx context.Context, account string, fresh bool) (secret.T
 	return c.Token, err
 }
 
-// leaveAlone is for how long fetch tasks stay away from a mailbox that refused a login.
-const leaveAlone = 15 * time.Minute
-
 // accounts lets the relay pause an account and hear which ones are.
 type accounts struct{ *App }
 
@@ -133,82 +125,4 @@ func (a *App) mailboxOf(ctx context.Context, account string) (mail.Address, erro
 		return mail.Address{}, fault.Wrap(fault.NeedsAdmin, "look up the device's account", err)
 	}
 	return acct.Mailbox, err
-}
-
-// sources signs fetch tasks in to mailboxes.
-type sources struct{ *App }
-
-func (s sources) Open(ctx context.Context, name string, _ fetch.Protocol) (fetch.Source, error) {
-	acct, reg, err := s.account(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	if !acct.May(vault.IMAP) {
-		return nil, fault.New(fault.NeedsAdmin, "fetch", "account %q is not for IMAP", name).
-			WithHint("add imap to its purposes, apply, and sign it in again")
-	}
-	if !reg.Cloud.IMAP.Set() {
-		return nil, fault.New(fault.NeedsAdmin, "fetch", "app %q names no IMAP server", reg.Name).WithHint("set custom.imap and apply")
-	}
-	pool, err := s.roots(reg.Cloud)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.signIn(ctx, acct, mailbox.Config{Server: reg.Cloud.IMAP, RootCAs: pool})
-	if err != nil {
-		return nil, err
-	}
-	return mailboxFolder{c.Folder("INBOX"), acct.Mailbox.String()}, nil
-}
-
-// signIn opens a mailbox. A refused token is replaced once: it may have been revoked
-// while it was cached. When the server refuses all the same, its tasks leave it alone
-// for a while; a refused password pauses the account, because servers count those.
-func (s sources) signIn(ctx context.Context, acct vault.Account, cfg mailbox.Config) (*imap.Client, error) {
-	var refused *fault.Error
-	for _, want := range []vault.Want{vault.Cached, vault.Fresh} {
-		cred, err := s.Vault.Credential(ctx, acct.Name, vault.IMAP, want)
-		if err != nil {
-			return nil, err
-		}
-		c, err := openIMAP(ctx, cfg, cred)
-		if !errors.Is(err, fault.NeedsSignIn) {
-			return c, err
-		}
-		refused = &fault.Error{Kind: fault.NeedsSignIn, Op: "fetch", Err: err, Hint: fault.HintOf(err), RetryAfter: leaveAlone}
-		if acct.Method == vault.AppPassword {
-			return nil, errors.Join(refused, s.Vault.Refused(ctx, acct.Name, fault.NeedsSignIn, err.Error()))
-		}
-	}
-	return nil, refused
-}
-
-// mailboxFolder knows whose folder it is.
-type mailboxFolder struct {
-	*imap.Folder
-	address string
-}
-
-func (f mailboxFolder) Mailbox() string { return f.address }
-
-func openIMAP(ctx context.Context, cfg mailbox.Config, cred vault.Credential) (*imap.Client, error) {
-	c, err := imap.Dial(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	login := sasl.NewXOAUTH2Client(cred.User, cred.Token)
-	if !cred.Password.Empty() {
-		offered, err := c.Capabilities(ctx)
-		if err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
-		for i := range offered {
-			offered[i] = strings.TrimPrefix(offered[i], "AUTH=")
-		}
-		login = sasl.NewPasswordClient(offered, cred.User, cred.Password)
-	}
-	if err := c.Authenticate(ctx, login); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return c, nil
 }

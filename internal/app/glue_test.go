@@ -9,6 +9,7 @@ import (
 	"postern/internal/config"
 	"postern/internal/entra"
 	"postern/internal/fault"
+	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/relay"
 	"postern/internal/secret"
@@ -88,7 +89,7 @@ func (s *stand) send(account string) error {
 }
 
 func (s *stand) fetch(account string) error {
-	source, err := sources{s.App}.Open(s.Context(), account, "INBOX")
+	source, err := sources{s.App, &seats{}}.Open(s.Context(), account, fetch.IMAP)
 	if err == nil {
 		return source.Close()
 	}

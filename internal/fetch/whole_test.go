@@ -50,15 +50,8 @@ func (e exchange) Open(ctx context.Context, account string, _ fetch.Protocol) (f
 		_ = c.Close()
 		return nil, err
 	}
-	return mailboxFolder{c.Folder("INBOX"), account}, nil
+	return c.Source(account), nil
 }
-
-type mailboxFolder struct {
-	*imap.Folder
-	address string
-}
-
-func (f mailboxFolder) Mailbox() string { return f.address }
 
 // site is the simulator, a ledger and a task.
 type site struct {

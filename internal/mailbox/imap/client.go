@@ -1,16 +1,15 @@
-// Package imap is a client for reading one mailbox: sign in with a token, look at
-// folders without changing them, stream messages, and mark, move or delete those
-// that are done with. It follows RFC 9051 and RFC 3501 through go-imap.
+// Package imap is a client for reading one mailbox: sign in, look at folders without
+// changing them, stream messages, mark, move or delete those that are done with, and
+// wait for more. It follows RFC 9051 and RFC 3501 through go-imap.
 //
-// It does not append, idle or keep a cache, parses no message, and has no debug
-// writer: what goes over the wire is never written down.
+// It does not append or keep a cache, parses no message, and has no debug writer: what
+// goes over the wire is never written down.
 package imap
 
 import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 
 	"postern/internal/fault"
 	"postern/internal/mailbox"
+	ownsasl "postern/internal/sasl"
 	"postern/internal/secret"
 )
 
@@ -31,16 +31,10 @@ type Client struct {
 	conn *mailbox.Conn
 	c    *imapclient.Client
 	tap  *tap
-	open folder // what is selected
+	open folder        // what is selected
+	news chan struct{} // has room for one: messages arrived since the folder was opened
 
 	opened bool // the mailbox behind the sign-in has answered at least once
-}
-
-// folder is what SELECT or EXAMINE said.
-type folder struct {
-	name     string
-	writable bool
-	validity uint32
 }
 
 // Dial connects, encrypts and reads the greeting.
@@ -53,9 +47,9 @@ func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
 	if cfg.Server.TLS == "starttls" {
 		t.greet() // it came before TLS, and go-imap waits for one
 	}
-	c := &Client{conn: conn, tap: t}
+	c := &Client{conn: conn, tap: t, news: make(chan struct{}, 1)}
 	defer conn.Begin(ctx)()
-	c.c = imapclient.New(t, &imapclient.Options{})
+	c.c = imapclient.New(t, &imapclient.Options{UnilateralDataHandler: listen(c.news)})
 	if err := c.c.WaitGreeting(); err != nil {
 		_ = c.c.Close()
 		return nil, c.failed(ctx, "greeting", err)
@@ -152,97 +146,45 @@ func (c *Client) Authenticate(ctx context.Context, client sasl.Client) error {
 	return nil
 }
 
-// Folders lists the folders that can be opened, as they are called (UTF-8).
-func (c *Client) Folders(ctx context.Context) ([]string, error) {
-	defer c.begin(ctx)()
-	return c.list(ctx, "*")
-}
-
-func (c *Client) list(ctx context.Context, pattern string) ([]string, error) {
-	all, err := c.c.List("", pattern, nil).Collect()
-	if err != nil {
-		return nil, c.failed(ctx, "LIST", err)
+// SignIn signs in with a token, or with a password by the safest way the server offers:
+// PLAIN, LOGIN, or the LOGIN command where it is not forbidden.
+func (c *Client) SignIn(ctx context.Context, as mailbox.Login) error {
+	if as.Password.Empty() {
+		return c.Authenticate(ctx, ownsasl.NewXOAUTH2Client(as.User, as.Token))
 	}
-	c.opened = true
-	names := make([]string, 0, len(all))
-	for _, f := range all {
-		if !slices.Contains(f.Attrs, imap.MailboxAttrNoSelect) && !slices.Contains(f.Attrs, imap.MailboxAttrNonExistent) {
-			names = append(names, f.Mailbox)
+	offered, err := c.Capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	var mechanisms []string
+	for _, o := range offered {
+		if name, ok := strings.CutPrefix(o, "AUTH="); ok {
+			mechanisms = append(mechanisms, name)
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	if slices.Contains(mechanisms, sasl.Plain) || slices.Contains(mechanisms, sasl.Login) {
+		return c.Authenticate(ctx, ownsasl.NewPasswordClient(mechanisms, as.User, as.Password))
+	}
+	if slices.Contains(offered, string(imap.CapLoginDisabled)) {
+		return fault.New(fault.NeedsAdmin, "imap LOGIN", "the server takes no passwords (it offers %s)", strings.Join(mechanisms, ", ")).
+			WithHint("sign in with a token instead")
+	}
+	return c.login(ctx, as)
 }
 
-// HasFolder reports whether a folder of that name can be opened.
-func (c *Client) HasFolder(ctx context.Context, name string) (bool, error) {
+func (c *Client) login(ctx context.Context, as mailbox.Login) error {
 	defer c.begin(ctx)()
-	return c.has(ctx, name)
-}
-
-func (c *Client) has(ctx context.Context, name string) (bool, error) {
-	pattern := name
-	if strings.ContainsAny(name, "*%") { // wildcards of LIST cannot be quoted
-		pattern = "*"
-	}
-	names, err := c.list(ctx, pattern)
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(names, func(n string) bool {
-		return n == name || strings.EqualFold(n, "INBOX") && strings.EqualFold(name, "INBOX")
-	}), nil
-}
-
-// Status is what opening a folder told.
-type Status struct {
-	UIDValidity uint32
-	UIDNext     uint32 // 0: not told
-	Messages    uint32
-}
-
-// Examine opens a folder read-only. A folder that does not exist is fault.NotFound.
-func (c *Client) Examine(ctx context.Context, name string) (Status, error) {
-	defer c.begin(ctx)()
-	return c.enter(ctx, name, false)
-}
-
-// Select opens a folder for changes.
-func (c *Client) Select(ctx context.Context, name string) (Status, error) {
-	defer c.begin(ctx)()
-	return c.enter(ctx, name, true)
-}
-
-func (c *Client) enter(ctx context.Context, name string, writable bool) (Status, error) {
-	stage := "EXAMINE"
-	if writable {
-		stage = "SELECT"
-	}
-	c.open = folder{} // a failed SELECT leaves nothing selected (RFC 9051 §6.3.2)
-	data, err := c.c.Select(name, &imap.SelectOptions{ReadOnly: !writable}).Wait()
-	if err != nil {
-		return Status{}, c.missing(ctx, name, c.failed(ctx, stage, err))
-	}
-	c.opened = true
-	if data.UIDValidity == 0 {
-		return Status{}, fault.New(fault.Permanent, "imap "+stage, "folder %q has no UIDVALIDITY: nothing could be remembered about it", name)
-	}
-	c.open = folder{name: name, writable: writable, validity: data.UIDValidity}
-	return Status{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), Messages: data.NumMessages}, nil
-}
-
-// missing finds out whether a folder that could not be opened exists: Exchange
-// says NO, without a code, to a missing folder and to a busy one alike.
-func (c *Client) missing(ctx context.Context, name string, err error) error {
-	r := fault.ReplyOf(err)
-	if r == nil || r.Code != "NO" || fault.KindOf(err) != fault.Temporary {
+	if err := c.conn.RequireTLS("imap LOGIN"); err != nil {
 		return err
 	}
-	if there, lookErr := c.has(ctx, name); lookErr != nil || there {
+	if err := c.c.Login(as.User, as.Password.Reveal()).Wait(); err != nil {
+		err = c.failed(ctx, "LOGIN", err)
+		if r := fault.ReplyOf(err); r != nil {
+			r.Text = secret.Unecho(r.Text, as.Password)
+		}
 		return err
 	}
-	return (&fault.Error{Kind: fault.NotFound, Op: fmt.Sprintf("open folder %q", name), Err: err}).
-		WithHint("choose a folder that exists")
+	return nil
 }
 
 // Close drops the connection. The server needs no farewell: nothing waits for one

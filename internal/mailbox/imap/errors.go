@@ -30,7 +30,21 @@ func (c *Client) failed(ctx context.Context, stage string, err error) error {
 		}
 		return &fault.Error{Kind: fault.Temporary, Op: protocol + " " + stage, Err: err}
 	}
-	return reply(stage, c.kind(stage, status), string(status.Type), string(status.Code), status.Text)
+	return c.explain(stage, status, reply(stage, c.kind(stage, status), string(status.Type), string(status.Code), status.Text))
+}
+
+// ErrNotConnected is what Exchange calls "User is authenticated but not connected": the
+// sign-in was right, the mailbox behind it did not open.
+var ErrNotConnected = errors.New("signed in, but not to this mailbox")
+
+// explain recognises a mailbox that did not open: a correct first command is answered
+// with BAD, without a code.
+func (c *Client) explain(stage string, e *imap.Error, err *fault.Error) error {
+	if e.Type == imap.StatusResponseTypeBad && e.Code == "" && err.Kind == fault.NeedsAdmin && stage != "AUTHENTICATE" && !c.opened {
+		err.Err = ErrNotConnected
+		return err.WithHint("check that IMAP is on for this mailbox, that it has a licence, and that whoever signed in may open it; then run the check")
+	}
+	return err
 }
 
 func (c *Client) kind(stage string, e *imap.Error) fault.Kind {
@@ -40,7 +54,7 @@ func (c *Client) kind(stage string, e *imap.Error) fault.Kind {
 	switch {
 	case e.Type == imap.StatusResponseTypeBye:
 		return fault.Temporary
-	case stage == "AUTHENTICATE":
+	case stage == "AUTHENTICATE", stage == "LOGIN":
 		return fault.NeedsSignIn
 	case e.Type == imap.StatusResponseTypeNo:
 		return fault.Temporary
@@ -78,7 +92,7 @@ func refused(stage string, kind fault.Kind, line string) error {
 	return reply(stage, kind, code, "", text)
 }
 
-func reply(stage string, kind fault.Kind, status, code, text string) error {
+func reply(stage string, kind fault.Kind, status, code, text string) *fault.Error {
 	wait := backoff(text)
 	if wait > 0 {
 		kind = fault.Throttled

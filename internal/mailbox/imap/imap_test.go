@@ -23,13 +23,10 @@ import (
 	"postern/internal/secret"
 )
 
-// A folder is all of a fetch.Source but the address, which whoever signed in knows.
-var _ fetch.Source = struct {
-	*imap.Folder
-	addressed
-}{}
-
-type addressed interface{ Mailbox() string }
+var (
+	_ fetch.Source  = (*imap.Source)(nil)
+	_ fetch.Watcher = (*imap.Source)(nil)
+)
 
 const letter = "From: a@b.c\r\nSubject: hello\r\n\r\nbody\r\n"
 
@@ -47,7 +44,11 @@ func TestSignInAndLook(t *testing.T) {
 				if state, ok := c.TLS(); !ok || !state.HandshakeComplete {
 					t.Error("no TLS")
 				}
-				names, err := c.Folders(t.Context())
+				folders, err := c.Folders(t.Context())
+				var names []string
+				for _, f := range folders {
+					names = append(names, f.Name)
+				}
 				if err != nil || !slices.Equal(names, []string{"Archive", "Größe", "INBOX"}) {
 					t.Errorf("folders %q, %v", names, err)
 				}
@@ -135,7 +136,7 @@ func TestFolder(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
 			c := signIn(t, memory(t, mail.Implicit, tt.caps, letter, letter+"two", letter+"three"))
-			f := c.Folder("INBOX")
+			f := c.Source(user)
 			v, uids, err := f.Search(ctx, mailbox.Query{Unread: true})
 			if err != nil || !slices.Equal(uids, []string{"1", "2", "3"}) {
 				t.Fatalf("%v, %v", uids, err)
@@ -205,7 +206,7 @@ func must(t *testing.T, err error) {
 func TestFailedCopyDeletesNothing(t *testing.T) {
 	t.Parallel()
 	c := signIn(t, memory(t, mail.Implicit, goimap.CapSet{goimap.CapIMAP4rev1: {}, goimap.CapUIDPlus: {}}, letter))
-	f := c.Folder("INBOX")
+	f := c.Source(user)
 	v, _, err := f.Search(t.Context(), mailbox.Query{})
 	must(t, err)
 	if err := f.Move(t.Context(), v, []string{"1"}, "Nowhere"); err == nil {
@@ -219,7 +220,7 @@ func TestFailedCopyDeletesNothing(t *testing.T) {
 func TestReadersErrorIsReturnedAndClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := signIn(t, memory(t, mail.Implicit, nil, letter))
-	f := c.Folder("INBOX")
+	f := c.Source(user)
 	v, _, err := f.Search(t.Context(), mailbox.Query{})
 	must(t, err)
 	full := errors.New("disk full")
@@ -278,7 +279,7 @@ func TestWhatServersSay(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := signIn(t, scripted(t, tt.dialog))
-			_, _, err := c.Folder("INBOX").Search(t.Context(), mailbox.Query{Unread: true})
+			_, _, err := c.Source(user).Search(t.Context(), mailbox.Query{Unread: true})
 			if fault.KindOf(err) != tt.kind {
 				t.Fatalf("%v is %s, want %s", err, fault.KindOf(err), tt.kind)
 			}
@@ -300,7 +301,7 @@ func TestRefusedSearchIsDoneHere(t *testing.T) {
 		S: * 1 FETCH (UID 7 FLAGS (\Seen) INTERNALDATE "04-Mar-2026 05:06:07 +0000")
 		S: * 2 FETCH (UID 9 FLAGS () INTERNALDATE "04-Mar-2026 05:06:07 +0000")
 		S: TAG OK FETCH completed.`))
-	v, uids, err := c.Folder("INBOX").Search(t.Context(), mailbox.Query{Unread: true})
+	v, uids, err := c.Source(user).Search(t.Context(), mailbox.Query{Unread: true})
 	if err != nil || v != 14 || !slices.Equal(uids, []string{"9"}) {
 		t.Errorf("%d %v, %v", v, uids, err)
 	}
@@ -315,7 +316,7 @@ func TestBodyCutOff(t *testing.T) {
 		S: * 1 FETCH (UID 1 BODY[] {1000}
 		S: Subject: cut
 		S: * BYE words of the sender`))
-	f := c.Folder("INBOX")
+	f := c.Source(user)
 	v, _, err := f.Search(t.Context(), mailbox.Query{})
 	must(t, err)
 	var readErr error
@@ -336,7 +337,7 @@ func TestContextEndsAnOperation(t *testing.T) {
 	c := signIn(t, scripted(t, opened+"C: UID SEARCH\nC: never said"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := c.Folder("INBOX").Search(ctx, mailbox.Query{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := c.Source(user).Search(ctx, mailbox.Query{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,8 +1,8 @@
-// Package pop3 is a small POP3 client (RFC 1939, 2449, 2595, 5034): sign in with a
-// token, list what is there, stream messages, delete them.
+// Package pop3 is a small POP3 client (RFC 1939, 2449, 2595, 5034): sign in, list what
+// is there, stream messages, delete them. A [Source] is a mailbox as fetch tasks use it.
 //
-// It knows neither USER nor APOP, since it carries tokens only, and no TOP. What
-// goes over the wire is never written down.
+// It does not know APOP, which TLS made needless. What goes over the wire is never
+// written down.
 package pop3
 
 import (
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 
 	"postern/internal/fault"
 	"postern/internal/mailbox"
+	ownsasl "postern/internal/sasl"
 	"postern/internal/secret"
 )
 
@@ -32,7 +34,12 @@ type Client struct {
 	mu   sync.Mutex
 	conn *mailbox.Conn
 	r    *bufio.Reader
+
+	pipelined bool // the server reads on while it answers (RFC 2449 §6.6)
 }
+
+// readAhead is as much as a TLS record holds.
+const readAhead = 16 << 10
 
 // Dial connects, encrypts and reads the greeting.
 func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
@@ -40,7 +47,7 @@ func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, r: bufio.NewReader(conn)}
+	c := &Client{conn: conn, r: bufio.NewReaderSize(conn, readAhead)}
 	if cfg.Server.TLS == "starttls" {
 		return c, nil // greeted before TLS; there is no second greeting (RFC 2595 §4)
 	}
@@ -94,7 +101,59 @@ func (c *Client) Capabilities(ctx context.Context) ([]string, error) {
 		}
 		return nil, err
 	}
-	return c.lines(ctx, "CAPA")
+	offered, err := c.lines(ctx, "CAPA")
+	c.pipelined = slices.Contains(offered, "PIPELINING")
+	return offered, err
+}
+
+// SignIn signs in with a token, or with a password by the best way the server offers:
+// SASL PLAIN or LOGIN, or USER and PASS.
+func (c *Client) SignIn(ctx context.Context, as mailbox.Login) error {
+	offered, err := c.Capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	if as.Password.Empty() {
+		err = c.Authenticate(ctx, ownsasl.NewXOAUTH2Client(as.User, as.Token))
+	} else if offers := mechanisms(offered); slices.Contains(offers, sasl.Plain) || slices.Contains(offers, sasl.Login) {
+		err = c.Authenticate(ctx, ownsasl.NewPasswordClient(offers, as.User, as.Password))
+	} else {
+		err = c.login(ctx, as)
+	}
+	if err != nil || c.pipelined {
+		return err
+	}
+	_, err = c.Capabilities(ctx) // some tell only now
+	return err
+}
+
+// mechanisms are those of the SASL line of CAPA.
+func mechanisms(offered []string) []string {
+	for _, line := range offered {
+		if f := strings.Fields(strings.ToUpper(line)); len(f) > 1 && f[0] == "SASL" {
+			return f[1:]
+		}
+	}
+	return nil
+}
+
+func (c *Client) login(ctx context.Context, as mailbox.Login) error {
+	defer c.begin(ctx)()
+	if err := c.conn.RequireTLS("pop3 PASS"); err != nil {
+		return err
+	}
+	for _, line := range []string{"USER " + as.User, "PASS " + as.Password.Reveal()} {
+		if strings.ContainsAny(line, "\r\n") {
+			return fault.New(fault.Invalid, "pop3 USER", "a user name and a password have one line")
+		}
+		if _, err := c.command(ctx, line); err != nil {
+			if r := fault.ReplyOf(err); r != nil {
+				r.Text = secret.Unecho(r.Text, as.Password)
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // Authenticate signs in (RFC 5034). The mechanism goes first and the credentials
@@ -237,23 +296,80 @@ func (c *Client) listing(ctx context.Context, stage string, each func(n int, val
 	return nil
 }
 
-// Retr streams one message to read, dots unstuffed, line ends as sent. Only when
-// Retr returns nil was the message complete. When read fails the connection is
-// closed, rather than taking in the rest; its error is returned as it is.
-func (c *Client) Retr(ctx context.Context, number int, read func(io.Reader) error) error {
+// window is how many commands are under way where the server reads on while it
+// answers: enough to make distance not matter, few enough for any server's buffer.
+const window = 50
+
+// Read is given each answer of several: a message, dots unstuffed, line ends as sent,
+// whose reader says io.EOF only when it was whole; or what the server said instead.
+type Read func(i int, message io.Reader, refused error) error
+
+// Retr streams messages to read, one after the other. When read fails the connection
+// is closed, rather than taking in the rest; its error is returned as it is.
+func (c *Client) Retr(ctx context.Context, numbers []int, read Read) error {
+	return c.stream(ctx, "RETR", "", numbers, read)
+}
+
+// Top streams the headers of messages, like Retr.
+func (c *Client) Top(ctx context.Context, numbers []int, read Read) error {
+	return c.stream(ctx, "TOP", " 0", numbers, read)
+}
+
+func (c *Client) stream(ctx context.Context, verb, tail string, numbers []int, read Read) error {
 	defer c.begin(ctx)()
-	if _, err := c.command(ctx, fmt.Sprintf("RETR %d", number)); err != nil {
-		return err
+	ahead := 1
+	if c.pipelined {
+		ahead = window
 	}
-	body := &dotReader{r: c.r}
-	if err := read(body); err != nil {
-		_ = c.conn.Close()
-		return err
-	}
-	if _, err := io.Copy(io.Discard, body); err != nil {
-		return broken(ctx, "RETR", err)
+	sent := 0
+	for i := range numbers {
+		if sent-i <= ahead/2 && sent < len(numbers) {
+			until := min(i+ahead, len(numbers))
+			var lines []string
+			for _, n := range numbers[sent:until] {
+				lines = append(lines, fmt.Sprintf("%s %d%s", verb, n, tail))
+			}
+			if err := c.send(ctx, verb, strings.Join(lines, "\r\n")); err != nil {
+				return err
+			}
+			sent = until
+		}
+		if err := c.one(ctx, verb, func(message io.Reader, refused error) error { return read(i, message, refused) }); err != nil {
+			_ = c.conn.Close()
+			return err
+		}
 	}
 	return nil
+}
+
+func (c *Client) one(ctx context.Context, verb string, read func(io.Reader, error) error) error {
+	if _, err := c.answer(ctx, verb); err != nil {
+		if fault.ReplyOf(err) == nil {
+			return err
+		}
+		return read(nil, err)
+	}
+	body := &message{dots: dotReader{r: c.r}, broken: func(err error) error { return broken(ctx, verb, err) }}
+	if err := read(body, nil); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, body) // what read did not care for
+	return err
+}
+
+// message is one that is being read; its errors are classified.
+type message struct {
+	dots   dotReader
+	broken func(error) error
+}
+
+// Read implements io.Reader.
+func (m *message) Read(p []byte) (int, error) {
+	n, err := m.dots.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = m.broken(err)
+	}
+	return n, err
 }
 
 // Dele marks a message to be deleted by Quit.

@@ -158,7 +158,7 @@ func TestSession(t *testing.T) {
 		t.Errorf("messages %v, %v", all, err)
 	}
 	var body []byte
-	err := c.Retr(ctx, 1, func(r io.Reader) (err error) { body, err = io.ReadAll(r); return err })
+	err := c.Retr(ctx, []int{1}, func(_ int, r io.Reader, _ error) (err error) { body, err = io.ReadAll(r); return err })
 	if want := "Subject: dots\r\n\r\n.\r\n.hidden\r\nend.\r\n"; err != nil || string(body) != want {
 		t.Errorf("body %q, %v", body, err)
 	}
@@ -237,7 +237,7 @@ func TestAuthenticate(t *testing.T) {
 func TestRetrCutOff(t *testing.T) {
 	t.Parallel()
 	c := signIn(t, signedIn+"C: RETR 1\nS: +OK\nS: Subject: cut")
-	err := c.Retr(t.Context(), 1, func(r io.Reader) error { _, err := io.ReadAll(r); return err })
+	err := c.Retr(t.Context(), []int{1}, func(_ int, r io.Reader, _ error) error { _, err := io.ReadAll(r); return err })
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a cut message looks whole: %v", err)
 	}

@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,13 +123,13 @@ func kind(stage, code string) fault.Kind {
 		return fault.NeedsSignIn
 	}
 	switch stage {
-	case "AUTH":
+	case "AUTH", "USER", "PASS":
 		return fault.NeedsSignIn
 	case "STLS":
 		return fault.NeedsAdmin
-	case "RETR", "DELE":
+	case "DELE":
 		return fault.NotFound
-	case "CAPA", "UIDL":
+	case "CAPA", "UIDL", "TOP":
 		return fault.Permanent
 	}
 	return fault.Temporary
@@ -155,24 +156,41 @@ const (
 func (d *dotReader) Read(p []byte) (int, error) {
 	n := 0
 	for d.err == nil && n < len(p) {
-		b, err := d.r.ReadByte()
-		if err != nil {
-			d.err = noEOF(err)
-			break
+		if n > 0 && d.r.Buffered() == 0 {
+			break // what there is, is better than waiting for more
 		}
-		if d.last == lineStart && b == '.' {
-			d.last = inLine
-			d.err = d.end()
-			continue // a stuffed dot, or the end
-		}
-		d.last = d.last.after(b)
-		p[n] = b
-		n++
+		n += d.some(p[n:])
 	}
 	if n > 0 || len(p) == 0 {
 		return n, nil
 	}
 	return 0, d.err
+}
+
+// some copies what is at hand of one line.
+func (d *dotReader) some(p []byte) int {
+	first, err := d.r.Peek(1)
+	if err != nil {
+		d.err = noEOF(err)
+		return 0
+	}
+	if d.last == lineStart && first[0] == '.' { // a stuffed dot, or the end
+		_, _ = d.r.Discard(1) // it was just peeked
+		d.last = inLine
+		d.err = d.end()
+		return 0
+	}
+	line, _ := d.r.Peek(min(d.r.Buffered(), len(p)))
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i+1]
+	}
+	n := copy(p, line)
+	if n > 1 {
+		d.last = d.last.after(p[n-2])
+	}
+	d.last = d.last.after(p[n-1])
+	_, _ = d.r.Discard(n) // as above
+	return n
 }
 
 // end is io.EOF when the dot just read stands alone on its line.
