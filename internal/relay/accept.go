@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"postern/internal/fault"
@@ -50,7 +51,9 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 		return "", fault.New(fault.Invalid, "accept message", "account, sender and a recipient are needed")
 	}
 	src := &source{r: body, sum: sha256.New()}
-	br := bufio.NewReaderSize(smtp.Canonical(src), 32<<10)
+	in := r.pool.take(src)
+	defer r.pool.give(in)
+	br := in.lines
 	h, err := scanHeader(br)
 	if err != nil {
 		return "", fmt.Errorf("accept message: %w", err)
@@ -83,6 +86,32 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	r.event(ctx, "accepted", m, slog.String("device", m.Device), slog.Int64("size", m.Size))
 	r.Wake()
 	return m.ID, nil
+}
+
+// intakes are buffers that messages come in through, used again and again.
+type intakes struct{ idle sync.Pool }
+
+// intake makes line ends canonical on the way in.
+type intake struct {
+	canonical *smtp.CanonicalReader
+	lines     *bufio.Reader
+}
+
+func (p *intakes) take(r io.Reader) *intake {
+	in, ok := p.idle.Get().(*intake)
+	if !ok {
+		in = &intake{canonical: smtp.Canonical(nil)}
+		in.lines = bufio.NewReaderSize(nil, 32<<10)
+	}
+	in.canonical.Reset(r)
+	in.lines.Reset(in.canonical)
+	return in
+}
+
+// give takes an intake back that nobody reads from any more.
+func (p *intakes) give(in *intake) {
+	in.canonical.Reset(nil)
+	p.idle.Put(in)
 }
 
 // message is what of the submission goes into the queue; a recipient named

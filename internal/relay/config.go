@@ -120,6 +120,7 @@ type Relay struct {
 	busy  atomic.Int64
 	held  leases
 	rush  rush
+	pool  intakes
 	stats counters
 }
 

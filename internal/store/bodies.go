@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"postern/internal/fault"
@@ -43,9 +44,12 @@ func (s *Store) PutMessage(ctx context.Context, m *relay.Message, body io.Reader
 		return fault.New(fault.Invalid, op, "a message needs an id and an account")
 	}
 	src := &source{r: body}
-	head, err := io.ReadAll(io.LimitReader(src, inlineMax+1))
-	if err != nil {
-		return fmt.Errorf("%s: read its body: %w", op, err)
+	buf := s.heads.take()
+	defer s.heads.give(buf)
+	n, err := io.ReadFull(src, buf[:])
+	head := buf[:n]
+	if src.err != nil { // otherwise err is that the body is short, as most are
+		return fmt.Errorf("%s: read its body: %w", op, src.err)
 	}
 	queued := *m
 	queued.State = relay.Queued
@@ -59,6 +63,20 @@ func (s *Store) PutMessage(ctx context.Context, m *relay.Message, body io.Reader
 	}
 	return err
 }
+
+// heads are buffers for bodies that are committed with their message, used again and
+// again.
+type heads struct{ idle sync.Pool }
+
+func (p *heads) take() *[inlineMax + 1]byte {
+	if buf, ok := p.idle.Get().(*[inlineMax + 1]byte); ok {
+		return buf
+	}
+	return new([inlineMax + 1]byte)
+}
+
+// give takes a buffer back that no change uses any more.
+func (p *heads) give(buf *[inlineMax + 1]byte) { p.idle.Put(buf) }
 
 func (s *Store) putInline(ctx context.Context, op string, m *relay.Message, body []byte) error {
 	name := mail.NewID(time.Now()) // sorts by time, so that rows are appended
@@ -123,11 +141,12 @@ func (s *Store) Body(ctx context.Context, id string) (io.ReadCloser, error) {
 		name   string
 		inFile bool
 		size   int64
+		first  []byte // chunk; nil when there is none
 	}
 	at, err := one(ctx, s.db, subject{"message", id}, func(row scanner) (p place, err error) {
-		err = row.Scan(&p.name, &p.inFile, &p.size)
+		err = row.Scan(&p.name, &p.inFile, &p.size, &p.first)
 		return p, err
-	}, `SELECT body, in_file, size FROM messages WHERE id = $1`, id)
+	}, `SELECT body, in_file, size, (SELECT data FROM chunks WHERE body = m.body AND part = 0) FROM messages m WHERE id = $1`, id)
 	switch {
 	case err != nil:
 		return nil, err
@@ -137,5 +156,5 @@ func (s *Store) Body(ctx context.Context, id string) (io.ReadCloser, error) {
 	if f, here := s.bodies.(files); here && at.inFile {
 		return f.open(at.name)
 	}
-	return openChunks(ctx, s.db, at.name, at.size)
+	return openChunks(ctx, s.db, at.name, at.size, at.first)
 }

@@ -78,21 +78,27 @@ type chunkReader struct {
 	left int64
 }
 
-// openChunks reads the first chunk, so that a body that is gone fails here.
-func openChunks(ctx context.Context, q querier, body string, size int64) (io.ReadCloser, error) {
+// openChunks goes on after the first chunk, so that a body that is gone fails here.
+func openChunks(ctx context.Context, q querier, body string, size int64, first []byte) (io.ReadCloser, error) {
 	r := &chunkReader{left: size, next: func(part int) ([]byte, error) {
 		return one(ctx, q, subject{"body", body}, scanValue, `SELECT data FROM chunks WHERE body = $1 AND part = $2`, body, part)
 	}}
-	return r, r.load()
+	return r, r.take(first)
 }
 
-func (r *chunkReader) load() (err error) {
-	r.have, err = r.next(r.part)
+func (r *chunkReader) load() error {
+	have, err := r.next(r.part)
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		return err
 	}
+	return r.take(have)
+}
+
+// take goes on with a chunk; one that is missing is empty.
+func (r *chunkReader) take(have []byte) error {
 	r.part++
-	if err != nil || len(r.have) == 0 && r.left > 0 || int64(len(r.have)) > r.left {
+	r.have = have
+	if len(r.have) == 0 && r.left > 0 || int64(len(r.have)) > r.left {
 		return fault.New(fault.Permanent, "read body", "a part of the body is gone").WithHint(hintRestore)
 	}
 	return nil

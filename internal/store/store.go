@@ -59,6 +59,7 @@ type Store struct {
 	db      *sql.DB // reads
 	writes  writes
 	bodies  bodies // the large ones
+	heads   heads  // and where the others pass through
 	life    life
 	log     *slog.Logger
 }
