@@ -1,0 +1,214 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/internal/fault"
+	"postern/internal/outbound"
+	"postern/internal/secret"
+)
+
+// Webhook describes a receiver of signed POST requests.
+type Webhook struct {
+	URL            string `json:"url" yaml:"url"`
+	Format         Format `json:"format,omitempty" yaml:"format,omitempty"`                   // json by default
+	LimitMB        int    `json:"limit_mb,omitempty" yaml:"limit_mb,omitempty"`               // of json: all files of a delivery; 25 by default
+	TimeoutSeconds int    `json:"timeout_seconds,omitempty" yaml:"timeout_seconds,omitempty"` // for the whole request; 300 by default
+	CA             string `json:"ca,omitempty" yaml:"ca,omitempty"`                           // PEM of the receiver's authority
+	LinkLocal      bool   `json:"link_local,omitempty" yaml:"link_local,omitempty"`           // may be at an address where clouds keep their machines' credentials
+}
+
+// Format is how a delivery is put into a request.
+type Format string
+
+// The formats.
+const (
+	FormatJSON      Format = "json"      // one document, the files in it in base64
+	FormatMultipart Format = "multipart" // multipart/form-data: the notice, then each file as it is
+)
+
+// webhook is a target behind a URL.
+type webhook struct {
+	spec   Webhook
+	key    secret.Text
+	safe   SafeName
+	now    func() time.Time
+	net    outbound.Network
+	client *http.Client
+}
+
+const callWebhook = "call webhook"
+
+func newWebhook(spec Webhook, with With) (Target, error) {
+	u, err := url.Parse(spec.URL)
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.Fragment != "" {
+		return nil, fault.New(fault.Invalid, callWebhook, "the address is not usable").WithHint("write https://HOST/PATH, without name and password: requests are signed")
+	}
+	if with.Key.Empty() {
+		return nil, fault.New(fault.Invalid, callWebhook, "there is no key to sign with").WithHint("give a long random one, and the same to the receiver")
+	}
+	switch spec.Format {
+	case "":
+		spec.Format = FormatJSON
+	case FormatJSON, FormatMultipart:
+	default:
+		return nil, fault.New(fault.Invalid, callWebhook, "%q is no format", spec.Format).WithHint("allowed: json, multipart")
+	}
+	if spec.LimitMB <= 0 {
+		spec.LimitMB = 25
+	}
+	if !spec.LinkLocal {
+		if err := refuseLinkLocal(u.Hostname()); err != nil { // a proxy would not ask us
+			return nil, err
+		}
+	}
+	way, err := with.Network.Transport(spec.CA)
+	if err != nil {
+		return nil, err
+	}
+	if !spec.LinkLocal {
+		dialer := &net.Dialer{Timeout: 30 * time.Second, Control: guard}
+		way.DialContext = dialer.DialContext
+	}
+	client := &http.Client{Transport: way, CheckRedirect: stayThere}
+	return &webhook{spec: spec, key: with.Key, safe: with.Name, now: with.Now, net: with.Network, client: client}, nil
+}
+
+// stayThere follows redirects only to the same host, and only those that keep the
+// request as it is: the signature says nothing of the address.
+func stayThere(next *http.Request, before []*http.Request) error {
+	first := before[0]
+	if len(before) > 3 || next.Method != first.Method || next.URL.Scheme != first.URL.Scheme || next.URL.Host != first.URL.Host {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// Deliver sends the delivery, once. The receiver tells a repeated one by its key.
+func (w *webhook) Deliver(ctx context.Context, d Delivery) (string, error) {
+	b, err := w.body(d)
+	if err != nil {
+		return "", err
+	}
+	return w.send(ctx, d.ID, b)
+}
+
+// Check sends a signed notice with "test": true and no files.
+func (w *webhook) Check(ctx context.Context) error {
+	id := "check-" + strconv.FormatInt(w.now().UnixNano(), 36)
+	n := notice{Version: 1, Delivery: id, Test: true, Files: []noticeFile{}}
+	_, err := w.send(ctx, id, body{format: w.spec.Format, notice: n})
+	return err
+}
+
+// send signs in a first pass over the body and sends in a second, so that a large file
+// is never in memory.
+func (w *webhook) send(ctx context.Context, id string, b body) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, seconds(w.spec.TimeoutSeconds, 5*time.Minute))
+	defer cancel()
+	sign := newSigner(w.key, w.now())
+	size := new(counter)
+	if err := b.writeTo(ctx, io.MultiWriter(sign, size)); err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.spec.URL, nil)
+	if err != nil {
+		return "", fault.Wrap(fault.Invalid, callWebhook, err)
+	}
+	bodies := &streams{ctx: ctx, body: b}
+	defer bodies.wait()
+	req.GetBody = func() (io.ReadCloser, error) { return bodies.next(), nil }
+	req.Body, req.ContentLength = bodies.next(), int64(*size)
+	req.Header.Set("Content-Type", b.contentType())
+	req.Header.Set("User-Agent", "Postern")
+	req.Header.Set(headerDelivery, headerSafe(id))
+	req.Header.Set(headerKey, headerSafe(id))
+	req.Header.Set(headerSignature, sign.header())
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return "", w.lost(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return w.answer(resp)
+}
+
+// answer keeps the receiver's words, and says what its status asks for.
+func (w *webhook) answer(resp *http.Response) (string, error) {
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4*maxWords)) // the status has decided already
+	text := bounded(secret.Scrub(string(said), w.key))
+	status := strconv.Itoa(resp.StatusCode)
+	if resp.StatusCode/100 == 2 {
+		return bounded(status + " " + text), nil
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	e := &fault.Error{Kind: fault.Temporary, Op: callWebhook, Reply: &fault.Reply{Protocol: "http", Stage: "POST", Code: status, Text: text}}
+	switch code := resp.StatusCode; {
+	case code/100 == 3:
+		e.Kind = fault.NeedsAdmin
+		return "", e.WithHint("it redirects elsewhere, or in a way that would drop the request: set url to the address it is to be")
+	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable:
+		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), w.now())
+	case code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusNotFound,
+		code == http.StatusMethodNotAllowed, code == http.StatusGone, code == http.StatusProxyAuthRequired:
+		e.Kind = fault.NeedsAdmin
+		return "", e.WithHint("look at url and at the key: the receiver does not take requests there, or not with that signature")
+	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusConflict, code == http.StatusLocked:
+	case code/100 == 4:
+		e.Kind = fault.Permanent
+		return "", e.WithHint("the receiver refuses this message; ask whoever keeps it, then process the message anew")
+	}
+	return "", e
+}
+
+// lost classifies a request without an answer. If it may have arrived, it says so.
+func (w *webhook) lost(err error) error {
+	if refused := fault.As(err); refused != nil && refused.Kind != fault.Unknown {
+		return refused
+	}
+	var request *url.Error
+	if errors.As(err, &request) { // its words hold the address, and that may hold a token
+		err = &url.Error{Op: request.Op, URL: plain(request.URL), Err: request.Err}
+	}
+	classified := w.net.Unreachable(callWebhook, err)
+	var failed *net.OpError
+	if e := fault.As(classified); e != nil {
+		e.Ambiguous = !errors.As(err, &failed) || failed.Op != "dial"
+		if errors.Is(err, context.DeadlineExceeded) {
+			return e.WithHint("the receiver did not answer in time: look there, or raise timeout_seconds; it must answer before it works long")
+		}
+	}
+	return classified
+}
+
+// plain is an address without what stands behind its path.
+func plain(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "the address"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// retryAfter reads the header, which is seconds or a date (RFC 9110 §10.2.3); at most a day.
+func retryAfter(value string, now time.Time) time.Duration {
+	wait := time.Duration(0)
+	if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 20); err == nil {
+		wait = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), 24*time.Hour)
+}
+
+func (w *webhook) Close() error {
+	w.client.CloseIdleConnections()
+	return nil
+}
