@@ -133,20 +133,16 @@ func (a *allowance) take(m relay.Message) bool {
 	return true
 }
 
-// note keeps others from claiming for an account before its limit allows one more.
-// While all that counts is in flight, nobody knows when that is: they look again soon.
+// note keeps everybody from claiming for an account before its limit allows one more.
+// While all that counts is in flight, nobody knows when that is, and nobody is kept.
 func (a *allowance) note(ctx context.Context, tx querier, account string, now time.Time) error {
-	if a.refused == "" {
+	if a.refused == "" || !a.minuteFree.After(now) {
 		return nil
-	}
-	until := a.minuteFree
-	if soon := now.Add(time.Second); until.Before(soon) {
-		until = soon
 	}
 	_, err := exec(ctx, tx, `
 		INSERT INTO paces (account, until, reason) VALUES ($1, $2, $3)
 		ON CONFLICT (account) DO UPDATE SET until = excluded.until, reason = excluded.reason`,
-		account, millis(until), a.refused)
+		account, millis(a.minuteFree), a.refused)
 	return err
 }
 
