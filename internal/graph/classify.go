@@ -27,6 +27,10 @@ func refusal(k call, resp *http.Response, body []byte) error {
 		kind = kindOfStatus(resp.StatusCode)
 	}
 	f := &fault.Error{Kind: kind, Op: k.op(), Reply: &reply, Ambiguous: k.acts && unsure(resp.StatusCode)}
+	if told.Error.Code == "ErrorSendAsDenied" {
+		f.Hint = "send as the account's mailbox (from: rewrite lets Postern see to it), or grant it Send As: " +
+			"Add-RecipientPermission -Identity '<address in From>' -AccessRights SendAs -Trustee '<mailbox of the account>'"
+	}
 	if kind == fault.Throttled || kind == fault.Temporary || kind == fault.Quota {
 		f.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,8 +109,10 @@ func (s schedule) settle(m *Message, part []*Recipient, res smtp.Result, err err
 
 // settleEach settles the recipients of a try, and returns what those that still wait
 // wait for, and what to do about the others. A refusal for good that names a wait may be
-// a fluke (reference section 4.1, SendAsDenied): the first one counts as temporary.
+// a fluke (reference section 4.1, SendAsDenied): the first one counts as temporary. A
+// server that finds one recipient too many will never take any.
 func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (worst *fault.Error, hint string) {
+	alone := !slices.ContainsFunc(res.Recipients, func(r smtp.RecipientReply) bool { return r.Err == nil })
 	for _, rcpt := range part {
 		f := failureFor(*rcpt, res, err)
 		if f == nil {
@@ -118,6 +121,9 @@ func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (wors
 			continue
 		}
 		rcpt.Reply = words(f)
+		if alone && tooMany(f) {
+			f.Kind = fault.Permanent
+		}
 		if (f.Kind == fault.Permanent || f.Kind == fault.Invalid) && (f.RetryAfter == 0 || !first) {
 			rcpt.State = Refused
 			if hint == "" {
@@ -150,8 +156,12 @@ func (m *Message) goesOn(part []*Recipient, res smtp.Result, worst *fault.Error)
 	if left > 0 && (res.Accepted || worst == nil) {
 		return true
 	}
-	return res.Accepted && worst != nil && worst.Reply != nil && worst.Reply.Stage == smtp.StageRCPT &&
-		(worst.Reply.Enhanced == "5.5.3" || worst.Reply.Enhanced == "4.5.3")
+	return res.Accepted && worst != nil && (tooMany(worst) || worst.Reply != nil && worst.Reply.Enhanced == "4.5.3")
+}
+
+// tooMany reports whether a recipient is over the limit of recipients of one message.
+func tooMany(f *fault.Error) bool {
+	return f.Reply != nil && f.Reply.Stage == smtp.StageRCPT && f.Reply.Enhanced == "5.5.3"
 }
 
 // failureFor finds what kept one recipient from getting the message.

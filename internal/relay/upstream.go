@@ -76,7 +76,21 @@ func (s *SMTP) Open(ctx context.Context, account string) (Upstream, error) {
 	if token, err = s.Tokens.Token(ctx, account, true); err != nil {
 		return nil, err
 	}
-	return s.open(ctx, route, withToken(route, token))
+	c, err = s.open(ctx, route, withToken(route, token))
+	return c, switchedNotSpent(err)
+}
+
+// switchedNotSpent is what the refusal of a fresh token means: Exchange gives no reason,
+// but the sign-in is not it. A switch or a permission is missing, or on its way. Servers
+// that say 5.7.8 (RFC 4954 §6) do mean the credentials.
+func switchedNotSpent(err error) error {
+	e := fault.As(err)
+	if e == nil || e.Kind != fault.NeedsSignIn || e.Reply == nil || e.Reply.Enhanced == "5.7.8" {
+		return err
+	}
+	again := *e
+	again.Kind = fault.NeedsAdmin
+	return &again
 }
 
 // login chooses the SASL client for a server's mechanisms.

@@ -149,7 +149,7 @@ func TestOpenSignsIn(t *testing.T) {
 	}{
 		"with a token":           {"", []string{"fresh"}, []string{"XOAUTH2"}, nil, []bool{false}, []string{"token office@contoso.com fresh"}},
 		"with a fresh one":       {"", []string{"stale", "fresh"}, []string{"XOAUTH2"}, nil, []bool{false, true}, []string{"token office@contoso.com stale", "token office@contoso.com fresh"}},
-		"not at all":             {"", []string{"stale", "stale"}, []string{"XOAUTH2"}, fault.NeedsSignIn, []bool{false, true}, []string{"token office@contoso.com stale", "token office@contoso.com stale"}},
+		"not at all":             {"", []string{"stale", "stale"}, []string{"XOAUTH2"}, fault.NeedsAdmin, []bool{false, true}, []string{"token office@contoso.com stale", "token office@contoso.com stale"}},
 		"no token":               {"", nil, []string{"XOAUTH2"}, fault.Temporary, []bool{false}, nil},
 		"no fresh token":         {"", []string{"stale"}, []string{"XOAUTH2"}, fault.Temporary, []bool{false, true}, []string{"token office@contoso.com stale"}},
 		"no such mechanism":      {"", []string{"fresh"}, []string{"PLAIN"}, fault.NeedsAdmin, []bool{false}, nil},

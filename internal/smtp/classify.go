@@ -8,28 +8,47 @@ import (
 	"postern/internal/fault"
 )
 
-// fault classifies a refusal by its codes alone: Microsoft changes the words
-// (reference: the table of Exchange Online's submission replies).
+// fault classifies a refusal by its codes: Microsoft changes the words (reference: the
+// table of Exchange Online's submission replies). Where one code stands for several
+// things the name of the exception decides, which is a code too; one sentence is read,
+// because nothing else tells.
 func (r reply) fault(stage string) *fault.Error {
 	kind, after := r.class(stage)
-	return &fault.Error{Kind: kind, Op: "smtp " + stage, RetryAfter: after, Reply: r.told(stage)}
+	f := &fault.Error{Kind: kind, Op: "smtp " + stage, RetryAfter: after, Reply: r.told(stage)}
+	if r.sendAsDenied() {
+		f.Hint = hintSendAs
+	}
+	return f
 }
+
+const hintSendAs = "send as the account's mailbox (from: rewrite lets Postern see to it), or grant it Send As: " +
+	"Add-RecipientPermission -Identity '<address in From>' -AccessRights SendAs -Trustee '<mailbox of the account>'"
 
 // Waits that Microsoft's documentation names for a code.
 const (
 	waitServerBusy  = 5 * time.Minute  // 4.7.500–699: 5 to 60 minutes
 	waitSuspicion   = 30 * time.Minute // 4.7.850–899
 	waitReceiveRate = time.Hour        // 5.2.121, 5.2.122: 3,600 an hour
+	waitFluke       = time.Minute      // SendAsDenied was seen to pass within seconds
 )
 
 func (r reply) class(stage string) (fault.Kind, time.Duration) {
 	if kind, ok := r.classOfRecipient(stage); ok {
 		return kind, 0
 	}
+	if kind, after, ok := r.classByException(); ok {
+		return kind, after
+	}
 	if kind, after, ok := classByEnhanced(r.enhanced); ok {
 		return kind, after
 	}
 	switch {
+	case r.code == 421: // service not available, whatever stands behind it
+		return fault.Temporary, 0
+	case r.enhanced == "4.3.2":
+		return fault.Throttled, 0
+	case r.code == 503 && r.enhanced == "5.5.1", r.code == 500 && r.enhanced == "5.3.3": // Exchange and we do not understand each other
+		return fault.NeedsAdmin, 0
 	case r.code == 432:
 		return fault.Throttled, 0
 	case r.code == 503: // our order of commands was not to its taste: no fault of the message
@@ -53,12 +72,46 @@ func (r reply) classOfRecipient(stage string) (kind fault.Kind, ok bool) {
 	switch {
 	case stage != StageRCPT || r.code/100 != 5:
 		return fault.Unknown, false
-	case r.enhanced == "5.2.2": // the recipient's mailbox is full; after the message it is our own
+	case r.enhanced == "5.2.2": // the recipient's mailbox is full; after the message it is about us
 		return fault.Permanent, true
 	case r.enhanced == "5.5.3": // too many in one message: those before it are taken, this one comes with the next
 		return fault.Temporary, true
 	}
 	return fault.Unknown, false
+}
+
+// exception is the name of what went wrong inside Exchange's store, as it stands after
+// the message: 5.2.0 and 5.2.2 say little more than that something did.
+func (r reply) exception() string {
+	_, rest, found := strings.Cut(r.text(), "STOREDRV.Submission.Exception:")
+	if !found {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, ".")
+	name, _, _ = strings.Cut(name, ";")
+	return strings.TrimSpace(name)
+}
+
+func (r reply) sendAsDenied() bool {
+	return r.enhanced == "5.2.252" || r.enhanced == "5.7.60" || r.exception() == "SendAsDeniedException"
+}
+
+// federationDown is how Exchange says that the customer's own sign-in server is away:
+// under the code of switches that are off, and no other sign of it.
+const federationDown = "federated STS service was unreachable"
+
+func (r reply) classByException() (kind fault.Kind, after time.Duration, ok bool) {
+	switch name := r.exception(); {
+	case r.sendAsDenied():
+		return fault.Permanent, waitFluke, true
+	case name == "SubmissionQuotaExceededException":
+		return fault.Quota, 0, true
+	case name == "QuotaExceededException": // our own mailbox is full
+		return fault.NeedsAdmin, 0, true
+	case r.enhanced == "5.7.139" && strings.Contains(r.text(), federationDown):
+		return fault.Temporary, 0, true
+	}
+	return fault.Unknown, 0, false
 }
 
 func classByEnhanced(enhanced string) (kind fault.Kind, after time.Duration, ok bool) {
@@ -67,14 +120,12 @@ func classByEnhanced(enhanced string) (kind fault.Kind, after time.Duration, ok 
 		return fault.NeedsSignIn, 0, true
 	case "5.5.127": // HVE: the token ends too soon
 		return fault.NeedsSignIn, 0, true
-	case "5.7.139", "5.7.30", "5.7.57", "5.7.4", "5.1.8", "5.2.2", "5.5.124", "4.7.66":
+	case "5.7.139", "5.7.30", "5.7.57", "5.7.4", "5.1.8", "5.5.124", "4.7.66":
 		return fault.NeedsAdmin, 0, true
-	case "5.1.90", "5.7.232", "5.7.233":
+	case "5.1.90", "5.2.2", "5.7.232", "5.7.233": // 5.2.2 without an exception: Submission quota exceeded
 		return fault.Quota, 0, true
 	case "5.2.121", "5.2.122":
-		return fault.Temporary, waitReceiveRate, true
-	case "4.3.2":
-		return fault.Throttled, 0, true
+		return fault.Throttled, waitReceiveRate, true
 	}
 	detail, of := policyDetail(enhanced)
 	switch {

@@ -273,7 +273,7 @@ func TestThrottledAtMAILThen421(t *testing.T) {
 	if err := c.Reset(t.Context()); err != nil {
 		t.Errorf("Reset: %v", err)
 	}
-	if err := c.Noop(t.Context()); !errors.Is(err, fault.Throttled) || c.Usable() {
+	if err := c.Noop(t.Context()); !errors.Is(err, fault.Temporary) || c.Usable() {
 		t.Errorf("Noop: %v, usable %v", err, c.Usable())
 	}
 	if err := c.Close(t.Context()); err != nil {
