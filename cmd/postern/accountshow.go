@@ -26,7 +26,8 @@ type accountFacts struct {
 	GiveTokens  bool        `json:"give_tokens"`
 	PasswordSet time.Time   `json:"password_set,omitzero"`
 	Transport   string      `json:"transport,omitempty"`
-	Detour      string      `json:"detour,omitempty"` // the transport used in its place, until when and why
+	Simulate    bool        `json:"simulate,omitempty"` // its mail goes to nobody
+	Detour      string      `json:"detour,omitempty"`   // the transport used in its place, until when and why
 	SignedInAs  string      `json:"signed_in_as,omitempty"`
 	SignedInAt  time.Time   `json:"signed_in_at,omitzero"`
 	ObjectID    string      `json:"object_id,omitempty"`
@@ -86,7 +87,7 @@ func accountOf(ctx context.Context, a *app.App, name string) (accountFacts, erro
 		SignedInAs: d.SignedInAs, SignedInAt: d.SignedInAt, ObjectID: d.ObjectID, TenantID: d.TenantID, Scopes: d.Scopes,
 		Refreshed: d.RotatedAt, Until: d.Until,
 	}
-	f.Transport = v.Transport
+	f.Transport, f.Simulate = v.Transport, v.Simulate
 	switch d, err := a.Detour(ctx, name); {
 	case err == nil:
 		f.Detour = fmt.Sprintf("%s until %s: %s", d.Over, when(d.Until), d.Reason)
@@ -143,6 +144,9 @@ func showAccount(w io.Writer, f accountFacts) error {
 	row("for", strings.Join(f.Purposes, ", "))
 	row("transport", f.Transport)
 	row("now by", f.Detour)
+	if f.Simulate {
+		row("simulate", "on: its mail goes to nobody")
+	}
 	row("state", f.State)
 	row("since", when(f.Since))
 	row("paused by", f.PausedBy)

@@ -46,6 +46,9 @@ func newQueueList(c *cli) *cobra.Command {
 					}
 					return writeJSON(c.stdout, msgs)
 				}
+				if err := sayPretending(cmd.Context(), c, a); err != nil {
+					return err
+				}
 				return table(c.stdout, "ID\tACCOUNT\tSTATE\tTRIES\tNEXT\tFROM\tTO\tWHY", func(line func(...string)) {
 					for _, m := range msgs {
 						line(m.ID, m.Account, string(m.State), fmt.Sprint(m.Attempts), next(m), m.From.String(), recipients(m), m.Reason)
@@ -70,11 +73,11 @@ func narrow(fl *pflag.FlagSet, f *relay.Filter) {
 	fl.StringVar(&f.Text, "text", "", "only where this stands in an address, the subject, the Message-ID or the id")
 }
 
-const states = "queued, held, delivering, delivered or failed"
+const states = "queued, held, delivering, delivered, failed or simulated"
 
 func checkState(s relay.State) error {
 	switch s {
-	case "", relay.Queued, relay.Held, relay.Delivering, relay.Delivered, relay.Failed:
+	case "", relay.Queued, relay.Held, relay.Delivering, relay.Delivered, relay.Failed, relay.Simulated:
 		return nil
 	}
 	return fault.New(fault.Invalid, "queue", "--state %q is not known; allowed: %s", s, states)
@@ -120,6 +123,9 @@ func newQueueShow(c *cli) *cobra.Command {
 				}
 				if asJSON {
 					return writeJSON(c.stdout, shown[0])
+				}
+				if err := sayPretending(cmd.Context(), c, a); err != nil {
+					return err
 				}
 				return showMessage(c.stdout, shown[0])
 			})

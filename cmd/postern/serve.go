@@ -26,6 +26,11 @@ key and a self-signed certificate in data_dir.`,
 				return err
 			}
 			defer a.Close()
+			if on, err := a.Pretending(cmd.Context()); err != nil {
+				return err
+			} else if on.Any() {
+				log.Warn("simulate is on: mail is accepted and goes to nobody", "all_accounts", on.All, "accounts", on.Accounts)
+			}
 			return a.Serve(cmd.Context(), func(at app.Addresses) {
 				log.Info("ready", "web", at.Web, "smtp", at.SMTP, "smtps", at.SMTPS, "listed", at.Listed, "legacy", at.Legacy, "public_url", cfg.PublicURL.String(), "version", buildVersion())
 			})

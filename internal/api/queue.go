@@ -17,7 +17,7 @@ var problemType = reflect.TypeFor[Problem]()
 type listInput struct {
 	Account string      `query:"account" doc:"Only this account."`
 	Device  string      `query:"device" doc:"Only this device."`
-	State   relay.State `query:"state" enum:"queued,held,delivering,delivered,failed"`
+	State   relay.State `query:"state" enum:"queued,held,delivering,delivered,failed,simulated"`
 	Text    string      `query:"text" doc:"Only where this stands in an address, the subject, the Message-ID or the id."`
 	After   string      `query:"after" doc:"Only messages after this id: next of the page before."`
 	Limit   int         `query:"limit" minimum:"1" maximum:"1000" default:"100"`

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
+	"postern/internal/alert"
 	"postern/internal/catalogue"
 	"postern/internal/config"
 	"postern/internal/declare"
@@ -40,12 +42,16 @@ type App struct {
 	Relay     *relay.Relay
 	Fetch     *fetch.Fetcher
 	Catalogue *catalogue.Catalogue
+	Desk      *alert.Desk
 
 	entra    *entra.Client
 	counters counters
 	holder   string
 	log      *slog.Logger
 	version  string
+
+	legacy legacy                         // devices that need old TLS
+	shows  atomic.Pointer[certificateFor] // what the doors show
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.
@@ -90,10 +96,12 @@ func (a *App) build(ctx context.Context) error {
 		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
 		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
+	a.Desk = a.newDesk(network)
 	may := &limits{}
+	pretends := func(account string) bool { return bool(a.Config.Simulate) || may.pretends(account) }
 	a.Relay = relay.New(relay.Config{
-		Store: a.Store, Accounts: limited{accounts{a}, may}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
-		Sender: a.sender(network), Resend: a.Config.ResendWindow.Duration,
+		Store: a.Store, Accounts: limited{accounts{a}, may, pretends}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter,
+		Sender: &relay.Simulation{Real: a.sender(network), Pretends: pretends, Would: a.would}, Resend: a.Config.ResendWindow.Duration,
 		Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})
 	a.Fetch = fetch.New(fetch.Config{
@@ -135,7 +143,7 @@ func (a *App) Close() error { return a.Store.Close() }
 // Applier puts declared documents into effect.
 func (a *App) Applier(getenv func(string) (string, bool)) declare.Applier {
 	return declare.Applier{
-		Vault: a.Vault, Devices: a.Store, Tasks: a.Store, Getenv: getenv,
+		Vault: a.Vault, Devices: a.Store, Tasks: a.Store, Alerts: a.Store, Secrets: a.Vault, Getenv: getenv,
 		MakeDirectory: func(path string) error { return os.MkdirAll(path, 0o750) },
 		Passwords:     declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: func(hash string, clear secret.Text) bool { return door.VerifyPassword(hash, clear) == nil }},
 	}

@@ -64,7 +64,7 @@ func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
 
 // legacyTLS speaks what machines of twenty years ago speak. It is on a listener of
 // its own, so that nobody else's connection can be talked down to it.
-func legacyTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+func legacyTLS(certificate certificateFor) *tls.Config {
 	var all []uint16
 	for _, list := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
 		for _, s := range list {
@@ -78,6 +78,7 @@ func legacyTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error))
 func (a *App) seen(device string, version uint16) {
 	a.counters.logins.WithLabelValues(device, tls.VersionName(version)).Inc()
 	if version < tls.VersionTLS12 {
+		a.legacy.add(device, tls.VersionName(version))
 		a.log.Warn("a device still needs the legacy listener", "device", device, "tls", tls.VersionName(version))
 	}
 }
@@ -99,8 +100,20 @@ func (a *App) addresses(webL net.Listener, doors []openDoor) Addresses {
 	return all
 }
 
-// certificate is the operator's, followed when its files are replaced, or one of our own.
-func (a *App) certificate() (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+// certificateFor chooses what a door shows.
+type certificateFor = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// certificate is what the doors show.
+func (a *App) certificate() (certificateFor, error) {
+	get, err := a.ownCertificate()
+	if err == nil {
+		a.shows.Store(&get)
+	}
+	return get, err
+}
+
+// ownCertificate is the operator's, followed when its files are replaced, or one of our own.
+func (a *App) ownCertificate() (certificateFor, error) {
 	if a.Config.TLSCert != "" {
 		return door.Reloaded(a.Config.TLSCert, a.Config.TLSKey, func(err error) {
 			a.log.Error("the renewed certificate cannot be used; the last good one stays", "error", err)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 
 	"postern/internal/entra"
@@ -10,11 +11,19 @@ import (
 	"postern/internal/vault"
 )
 
-// limits remembers what each account's mailbox may send, for those who must not ask
-// the database.
+// limits remembers what each account's mailbox may send, and which accounts only
+// pretend to, for those who must not ask the database.
 type limits struct {
 	mu        sync.Mutex
 	byAccount map[string]mail.Limits
+	pretend   map[string]bool
+}
+
+// pretends reports whether an account sends to nobody.
+func (l *limits) pretends(account string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pretend[account]
 }
 
 // of is what an account may send; one that is not known yet has no limits.
@@ -52,8 +61,9 @@ func (l *limits) read(ctx context.Context, v *vault.Vault) error {
 	for _, a := range apps {
 		microsofts[a.Name] = a.Cloud.Name != entra.Custom
 	}
-	fresh := make(map[string]mail.Limits, len(accounts))
+	fresh, pretend := make(map[string]mail.Limits, len(accounts)), map[string]bool{}
 	for _, a := range accounts {
+		pretend[a.Name] = a.Simulate
 		switch {
 		case a.Limits != nil:
 			fresh[a.Name] = *a.Limits
@@ -65,20 +75,23 @@ func (l *limits) read(ctx context.Context, v *vault.Vault) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.byAccount = fresh
+	l.byAccount, l.pretend = fresh, pretend
 	return nil
 }
 
 // limited tells the relay which accounts are paused, and looks at the limits whenever
-// it is asked, which is before every claim.
+// it is asked, which is before every claim. What only pretends needs no sign-in, and so
+// is never paused.
 type limited struct {
 	accounts
-	limits *limits
+	limits   *limits
+	pretends func(account string) bool
 }
 
 func (l limited) Paused(ctx context.Context) ([]string, error) {
 	if err := l.limits.read(ctx, l.Vault); err != nil {
 		return nil, err
 	}
-	return l.accounts.Paused(ctx)
+	paused, err := l.accounts.Paused(ctx)
+	return slices.DeleteFunc(paused, l.pretends), err
 }

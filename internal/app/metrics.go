@@ -19,12 +19,12 @@ import (
 func (a *App) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		a.counters.logins, a.counters.alerts, a.counters.signIns, newGauges(a))
+		a.counters.logins, a.counters.alerts, a.counters.told, a.counters.signIns, newGauges(a))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 }
 
 // counters are counted where things happen.
-type counters struct{ logins, alerts, signIns *prometheus.CounterVec }
+type counters struct{ logins, alerts, told, signIns *prometheus.CounterVec }
 
 func newCounters() counters {
 	return counters{
@@ -34,6 +34,9 @@ func newCounters() counters {
 		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_alerts_total", Help: "Alerts raised by this process.",
 		}, []string{"kind"}),
+		told: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_alert_tries_total", Help: "Tries of this process to tell an alert, by route and outcome: told, retry, failed.",
+		}, []string{"route", "outcome"}),
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_sign_ins_total", Help: "Sign-ins and admin consents that ended on this node's pages, by way and outcome.",
 		}, []string{"way", "outcome"}),
@@ -114,7 +117,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	if counts, err := g.app.Store.Counts(ctx); err == nil {
-		for _, s := range []relay.State{relay.Queued, relay.Delivering, relay.Delivered, relay.Failed} {
+		for _, s := range []relay.State{relay.Queued, relay.Delivering, relay.Delivered, relay.Failed, relay.Simulated} {
 			gauge(g.queue, float64(counts[s]), string(s))
 		}
 	}
@@ -148,6 +151,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	count(g.messages, s.Delivered, "delivered")
 	count(g.messages, s.Deferred, "deferred")
 	count(g.messages, s.Failed, "failed")
+	count(g.messages, s.Simulated, "simulated")
 	count(g.upstreams, s.Opened, "opened")
 	count(g.upstreams, s.Reused, "reused")
 	gauge(g.inFlight, float64(s.InFlight))

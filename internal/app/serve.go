@@ -39,6 +39,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	g.Go(func() error { return a.Vault.Run(ctx) })
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })
+	g.Go(func() error { return a.Desk.Run(ctx) })
 	if webL != nil {
 		g.Go(func() error { return a.serveWeb(ctx, webL) })
 	}
@@ -165,6 +166,7 @@ func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
 func (a *App) webHandler() (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
+		Pretending:   a.pretending,
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
 	})
 	if err != nil {

@@ -44,6 +44,9 @@ type Config struct {
 	TLSCert       string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
 	TLSKey        string      `toml:"tls_key" help:"key file of tls_cert in PEM"`
 	MaxMessage    Size        `toml:"max_message" default:"150MB" help:"largest message the SMTP door takes"`
+	AlertQueueAge Span        `toml:"alert_queue_age" default:"1h" help:"age of the oldest waiting message of an account that is told as queue_old; \"off\": none is"`
+	AlertDiskFree Size        `toml:"alert_disk_free" default:"1GB" help:"free space in data_dir below which disk_low is told"`
+	Simulate      Switch      `toml:"simulate" default:"off" help:"on: mail is accepted, queued and paced as ever, and sent to nobody"`
 	ResendWindow  Span        `toml:"resend_window" default:"10m" help:"a message that a device hands in again within this time, because the answer got lost, is not queued again; \"off\": it is"`
 	KeepMessages  Span        `toml:"keep_messages" default:"30d" help:"how long finished messages are remembered: delivered ones, and failed ones whose sender was told; \"off\": for ever"`
 	KeepAudit     Span        `toml:"keep_audit" default:"365d" help:"how long the audit log is kept; \"off\": for ever"`

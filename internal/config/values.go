@@ -127,6 +127,22 @@ func (p *Proxy) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Switch is "on" or "off".
+type Switch bool
+
+// UnmarshalText takes on and off.
+func (s *Switch) UnmarshalText(b []byte) error {
+	switch strings.ToLower(strings.TrimSpace(string(b))) {
+	case "on":
+		*s = true
+	case "off", "":
+		*s = false
+	default:
+		return fmt.Errorf("%q is not a switch; allowed: on, off", b)
+	}
+	return nil
+}
+
 // Span is a length of time, written as 90s, 10m, 48h or 30d; "off" is none.
 type Span struct{ time.Duration }
 

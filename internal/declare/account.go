@@ -41,7 +41,7 @@ func (a Applier) account(d Account) (step, error) {
 	}
 	want := vault.Account{
 		Name: d.Name, App: strings.TrimSpace(d.App), Mailbox: mailbox, Method: vault.Method(d.SignIn),
-		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits, Transport: strings.TrimSpace(d.Transport),
+		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits, Transport: strings.TrimSpace(d.Transport), Simulate: d.Simulate,
 	}
 	if want.Transport == "auto" {
 		want.Transport = ""

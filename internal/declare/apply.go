@@ -40,6 +40,8 @@ type Applier struct {
 	Vault     Vault
 	Devices   door.Devices
 	Tasks     fetch.Ledger
+	Alerts    Alerts
+	Secrets   Secrets
 	Passwords Passwords
 	Getenv    func(string) (string, bool)
 	// MakeDirectory makes a new task's directory. Later a missing directory is an
@@ -49,14 +51,14 @@ type Applier struct {
 
 // Change is what became of one record.
 type Change struct {
-	Kind     string      `json:"kind"` // app, account, device, task
+	Kind     string      `json:"kind"` // app, account, device, task, alert
 	Name     string      `json:"name"`
 	Action   string      `json:"action"`             // created, changed, unchanged
-	Password secret.Text `json:"password,omitempty"` // made for a new device; shown once
+	Password secret.Text `json:"password,omitempty"` // made for a new device or webhook; shown once
 	Note     string      `json:"note,omitempty"`     // what still has to be done
 }
 
-// Apply makes it so, in the order apps, accounts, devices, tasks. The whole
+// Apply makes it so, in the order apps, accounts, devices, tasks, alerts. The whole
 // document is checked before the first write; changes made before a later write
 // failed are returned with the error.
 func (a Applier) Apply(ctx context.Context, doc Document) ([]Change, error) {
@@ -119,6 +121,12 @@ func (a Applier) plan(doc Document) ([]step, error) {
 	for _, d := range doc.Tasks {
 		s, err := a.task(d)
 		if err := add("task", d.Name, s, err); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range doc.Alerts {
+		s, err := a.alert(d)
+		if err := add("alert", d.Name, s, err); err != nil {
 			return nil, err
 		}
 	}

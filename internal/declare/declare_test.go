@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/alert"
 	"postern/internal/declare"
 	"postern/internal/door"
 	"postern/internal/fault"
@@ -29,13 +30,15 @@ type memory struct {
 	accounts map[string]vault.Account
 	devices  map[string]door.Device
 	tasks    map[string]fetch.Task
+	routes   map[string]alert.Route
+	kept     map[string]secret.Text // of webhooks
 	dirs     []string
 	writes   int
 }
 
 func newMemory() *memory {
 	return &memory{apps: map[string]vault.App{}, secrets: map[string]string{}, words: map[string]string{}, accounts: map[string]vault.Account{},
-		devices: map[string]door.Device{}, tasks: map[string]fetch.Task{}}
+		devices: map[string]door.Device{}, tasks: map[string]fetch.Task{}, routes: map[string]alert.Route{}, kept: map[string]secret.Text{}}
 }
 
 func get[T any](m map[string]T, name string) (T, error) {
@@ -116,7 +119,7 @@ func (m *memory) PutTask(_ context.Context, t fetch.Task) error {
 }
 
 func (m *memory) applier(env map[string]string) declare.Applier {
-	return declare.Applier{Vault: m, Devices: m, Tasks: m,
+	return declare.Applier{Vault: m, Devices: m, Tasks: m, Alerts: m, Secrets: m,
 		Passwords: declare.Passwords{
 			New:    func() secret.Text { return secret.New("made-for-you") },
 			Hash:   func(s secret.Text) (string, error) { return "hash:" + s.Reveal(), nil },

@@ -1,5 +1,6 @@
 // Package declare turns a YAML document into what Postern should have, and what
-// Postern has into a document: app registrations, accounts, devices and tasks.
+// Postern has into a document: app registrations, accounts, devices, tasks and alert
+// routes.
 //
 // Applying is idempotent: what is already so is left alone, what is not named is
 // left alone too. Secrets are given by reference ({env:}, {file:}) or as {value:},
@@ -30,6 +31,7 @@ type Document struct {
 	Accounts []Account `yaml:"accounts,omitempty"`
 	Devices  []Device  `yaml:"devices,omitempty"`
 	Tasks    []Task    `yaml:"tasks,omitempty"`
+	Alerts   []Alert   `yaml:"alerts,omitempty"`
 }
 
 // App is an app registration. One of nothing but name and cloud only says where the
@@ -74,6 +76,7 @@ type Account struct {
 	GiveTokens bool       `yaml:"give_tokens,omitempty"` // `postern token` may print its access tokens
 
 	Transport string `yaml:"transport,omitempty"` // auto (default), smtp, hve, graph
+	Simulate  bool   `yaml:"simulate,omitempty"`  // its mail is accepted, and sent to nobody
 
 	Limits *mail.Limits `yaml:"limits,omitempty"` // absent: those the server is known for
 }
@@ -244,7 +247,7 @@ func Parse(name string, r io.Reader) (Document, error) {
 		return doc, invalid(name, err)
 	}
 	if root.Kind == 0 {
-		return doc, fault.New(fault.Invalid, "apply", "%s: the document is empty; allowed: apps, accounts, devices, tasks", name)
+		return doc, fault.New(fault.Invalid, "apply", "%s: the document is empty; allowed: apps, accounts, devices, tasks, alerts", name)
 	}
 	if err := strict(root.Content[0], reflect.TypeFor[Document]()); err != nil {
 		return doc, invalid(name, err)

@@ -35,7 +35,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range accounts {
-		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport}
+		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport, Simulate: v.Simulate}
 		for _, p := range v.Purposes {
 			d.Purposes = append(d.Purposes, string(p))
 		}
@@ -57,6 +57,13 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 			Name: v.Name, Account: v.Account, Folder: v.Folder, Directory: v.Directory, Every: Duration(v.Every),
 			Start: string(v.Start), Unread: v.Unread, Inline: v.Inline, After: string(v.After), MoveTo: v.MoveTo, Disabled: v.Disabled,
 		})
+	}
+	routes, err := a.Alerts.Routes(ctx)
+	if err != nil {
+		return doc, err
+	}
+	for _, v := range routes {
+		doc.Alerts = append(doc.Alerts, exportAlert(v))
 	}
 	return doc, nil
 }

@@ -150,6 +150,7 @@ type Stats struct {
 	Delivered uint64 // messages every recipient of which upstream took
 	Deferred  uint64 // tries that ended in another one to come
 	Failed    uint64 // messages given up for at least one recipient
+	Simulated uint64 // messages that would have been delivered
 	Paused    uint64 // times an account was paused
 	Opened    uint64 // upstream connections opened and signed in
 	Reused    uint64 // messages sent on a connection that had carried one before
@@ -157,14 +158,14 @@ type Stats struct {
 }
 
 type counters struct {
-	accepted, delivered, deferred, failed, paused, opened, reused atomic.Uint64
+	accepted, delivered, deferred, failed, simulated, paused, opened, reused atomic.Uint64
 }
 
 // Stats may be called at any time.
 func (r *Relay) Stats() Stats {
 	c := &r.stats
 	return Stats{
-		Accepted: c.accepted.Load(), Delivered: c.delivered.Load(), Deferred: c.deferred.Load(), Failed: c.failed.Load(),
+		Accepted: c.accepted.Load(), Delivered: c.delivered.Load(), Deferred: c.deferred.Load(), Failed: c.failed.Load(), Simulated: c.simulated.Load(),
 		Paused: c.paused.Load(), Opened: c.opened.Load(), Reused: c.reused.Load(), InFlight: r.busy.Load(),
 	}
 }

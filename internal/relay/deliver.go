@@ -216,6 +216,9 @@ func (r *Relay) report(ctx context.Context, m Message, res smtp.Result, err erro
 	case m.State == Delivered:
 		r.stats.delivered.Add(1)
 		r.event(ctx, "delivered", m, slog.String("reply", res.Reply.String()))
+	case m.State == Simulated:
+		r.stats.simulated.Add(1)
+		r.event(ctx, "simulated", m, slog.Any("would_get_it", spared(m)), slog.String("reply", m.Reason))
 	case m.State == Failed:
 		r.stats.failed.Add(1)
 		r.event(ctx, "failed", m, slog.String("kind", m.Kind), slog.String("reply", m.Reason))

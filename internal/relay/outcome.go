@@ -117,6 +117,10 @@ func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (wors
 		f := failureFor(*rcpt, res, err)
 		if f == nil {
 			rcpt.State, rcpt.Reply = Accepted, res.Reply.String()
+			if res.Simulated {
+				rcpt.State = Spared
+				continue
+			}
 			rcpt.Blind = rcpt.Notify.Wants(mail.NotifySuccess) && !res.Reports
 			continue
 		}
@@ -214,6 +218,9 @@ func (m *Message) conclude(now time.Time) {
 	m.State, m.Done, m.NotBefore = Delivered, now, time.Time{}
 	var refused []string
 	for _, r := range m.Recipients {
+		if r.State == Spared {
+			m.State, m.Reason = Simulated, r.Reply
+		}
 		if r.State == Refused {
 			refused = append(refused, r.Address.String()+": "+r.Reply)
 		}

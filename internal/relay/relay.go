@@ -24,6 +24,7 @@ const (
 	Delivering State = "delivering" // leased to a holder
 	Delivered  State = "delivered"  // every recipient has an upstream 250; the body is gone
 	Failed     State = "failed"     // at least one recipient failed for good; the body is kept
+	Simulated  State = "simulated"  // would have been sent, and went to nobody; the body is kept
 )
 
 // RecipientState is per recipient.
@@ -32,8 +33,9 @@ type RecipientState string
 // The recipient states.
 const (
 	Waiting  RecipientState = "waiting"
-	Accepted RecipientState = "accepted" // upstream took it: 250 after DATA
-	Refused  RecipientState = "refused"  // for good
+	Accepted RecipientState = "accepted"  // upstream took it: 250 after DATA
+	Refused  RecipientState = "refused"   // for good
+	Spared   RecipientState = "simulated" // would have got it
 )
 
 // Recipient is one envelope recipient and what became of it.

@@ -49,9 +49,11 @@ func newSetting(t *testing.T) *setting {
 	return s
 }
 
-func (s *setting) build(holder string) *relay.Relay {
+func (s *setting) build(holder string) *relay.Relay { return s.buildWith(holder, s) }
+
+func (s *setting) buildWith(holder string, sender relay.Sender) *relay.Relay {
 	return relay.New(relay.Config{
-		Store: s.store, Sender: s, Accounts: s, Holder: holder, Hostname: "gate.example", Resend: 10 * time.Minute,
+		Store: s.store, Sender: sender, Accounts: s, Holder: holder, Hostname: "gate.example", Resend: 10 * time.Minute,
 		Limits:   func(string) mail.Limits { return s.limits },
 		Events:   slog.New(slog.NewTextHandler(s.events, nil)),
 		Reporter: func(_ context.Context, m relay.Message) (string, mail.Address, bool) { return s.report(m) },

@@ -16,6 +16,8 @@ import (
 
 // Result is what became of one transaction.
 type Result struct {
+	// Simulated: nothing was sent; Accepted and Reply are what might have been.
+	Simulated bool
 	// Recipients has one entry for each of the envelope, in its order, when the
 	// transaction came as far as RCPT TO; otherwise it is empty.
 	Recipients []RecipientReply

@@ -130,7 +130,7 @@ func (s *Store) Counts(ctx context.Context) (map[relay.State]int, error) {
 // FinishMessage is part of [relay.Store].
 func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Message, spent relay.Spent) error {
 	const op = "finish message"
-	if m.State != relay.Queued && m.State != relay.Delivered && m.State != relay.Failed {
+	if m.State != relay.Queued && m.State != relay.Delivered && m.State != relay.Failed && m.State != relay.Simulated {
 		return fault.New(fault.Invalid, op, "a message cannot end as %q", m.State)
 	}
 	var drop string
@@ -218,7 +218,7 @@ func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) er
 			return fault.New(fault.Conflict, op, "message %s has been delivered", id)
 		}
 		for i := range m.Recipients {
-			if r := &m.Recipients[i]; r.State == relay.Refused {
+			if r := &m.Recipients[i]; r.State == relay.Refused || r.State == relay.Spared {
 				r.State, r.Reply = relay.Waiting, ""
 			}
 		}

@@ -18,7 +18,7 @@ func (s *Store) PurgeMessages(ctx context.Context, before time.Time) (purged int
 		// A message is done after it came, so those that came later need not be looked
 		// at; the state is hidden from the planner, which would sort all that are delivered.
 		ids, err = list(ctx, s.db, "purge messages", scanValueOf[string], `
-			SELECT id FROM messages WHERE id > $1 AND id < $2 AND state || '' IN ('delivered', 'failed') AND done <= $3 AND bounce <> 'due'
+			SELECT id FROM messages WHERE id > $1 AND id < $2 AND state || '' IN ('delivered', 'failed', 'simulated') AND done <= $3 AND bounce <> 'due'
 			ORDER BY id LIMIT $4`, after, mail.FirstID(before), millis(before), purgeAtOnce)
 		if err != nil || len(ids) == 0 {
 			break
@@ -39,7 +39,7 @@ func (s *Store) purge(ctx context.Context, ids []string, before time.Time) (purg
 		purged, files = 0, nil
 		for _, id := range ids {
 			done, err := list(ctx, tx, "purge messages", scanValueOf[string],
-				`SELECT id FROM messages WHERE id = $1 AND state IN ('delivered', 'failed') AND done <= $2`+s.dialect.lockRow, id, millis(before))
+				`SELECT id FROM messages WHERE id = $1 AND state IN ('delivered', 'failed', 'simulated') AND done <= $2`+s.dialect.lockRow, id, millis(before))
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,9 @@ type Expiry struct {
 	part string // of a subject that ends in several ways: which
 }
 
+// ID names the end among all there are, whatever its date.
+func (e Expiry) ID() string { return strings.Join([]string{e.Kind, e.part, e.Subject}, ".") }
+
 // Stage is how near an end is.
 type Stage string
 
@@ -239,7 +242,7 @@ func (v *Vault) heard(ctx context.Context, e Expiry) (first bool, err error) {
 	if e.Stage == Far {
 		return false, nil
 	}
-	key := strings.Join([]string{"radar", e.Kind, e.part, e.Subject}, ".")
+	key := "radar." + e.ID()
 	kept, err := v.store.PutSettingOnce(ctx, key, nil) // a blank note is nobody's: the swap decides
 	if err != nil {
 		return false, err

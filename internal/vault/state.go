@@ -56,6 +56,12 @@ func (v *Vault) advice(a Account, app App) string {
 	return a.next(a.State, fix)
 }
 
+// Advice is what to do about an account's pause.
+func (v *Vault) Advice(ctx context.Context, a Account) (string, error) {
+	app, err := v.store.App(ctx, a.App)
+	return v.advice(a, app), err
+}
+
 // next names the step out of a pause; fix is what Microsoft's answer asks for, if known.
 func (a Account) next(s State, fix string) string {
 	command := "postern check " + a.Name

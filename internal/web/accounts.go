@@ -19,6 +19,7 @@ type accountsPage struct {
 	Foreign  string // the origin the browser used, when it is not the public one
 	Public   string
 	Version  string
+	Pretends string // whose mail goes to nobody
 	Trouble  []string
 }
 
@@ -33,6 +34,11 @@ func (s *Server) accounts(w http.ResponseWriter, r *http.Request) {
 	p := accountsPage{Redirect: s.Vault.RedirectURI(), Public: s.PublicURL, Version: s.Version}
 	if s.foreign(r) {
 		p.Foreign = r.Host
+	}
+	var err error
+	if p.Pretends, err = s.pretending(r.Context()); err != nil {
+		s.Log.ErrorContext(r.Context(), "whether mail is simulated cannot be looked up", "error", err)
+		p.Trouble = append(p.Trouble, "Whether mail is only simulated could not be looked up. The log says why.")
 	}
 	ends, err := s.Vault.Radar(r.Context())
 	if err != nil {

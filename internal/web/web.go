@@ -64,7 +64,8 @@ type Config struct {
 	Version      string
 	Authenticate func(ctx context.Context, user string, password secret.Text) bool
 	Ready        func(ctx context.Context) error
-	Metrics      http.Handler // behind the same password
+	Pretending   func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
+	Metrics      http.Handler                              // behind the same password
 	Log          *slog.Logger
 }
 
@@ -154,7 +155,21 @@ func (s *Server) headers(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") }
+// health says ok as long as the process answers. Whoever reads on learns whether it
+// only pretends to send.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	_, _ = fmt.Fprintln(w, "ok")
+	if whose, err := s.pretending(r.Context()); err == nil && whose != "" {
+		_, _ = fmt.Fprintln(w, "simulate: on")
+	}
+}
+
+func (s *Server) pretending(ctx context.Context) (string, error) {
+	if s.Pretending == nil {
+		return "", nil
+	}
+	return s.Pretending(ctx)
+}
 
 func (s *Server) readiness(w http.ResponseWriter, r *http.Request) {
 	if err := s.Ready(r.Context()); err != nil {
