@@ -1,0 +1,293 @@
+package extract
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+)
+
+// The transfer decodings (RFC 2045 §6). They take what senders really produce: what
+// cannot be decoded is skipped or kept, never an error, and "bad" tells.
+
+// isIdentity reports an encoding that changes nothing.
+func isIdentity(encoding string) bool {
+	switch encoding {
+	case "", "7bit", "8bit", "binary":
+		return true
+	}
+	return false
+}
+
+// decoder reads the current part, decoded.
+func (w *walker) decoder(encoding string) io.Reader {
+	switch encoding {
+	case "base64":
+		w.base64.reset(w.next)
+		return &w.base64
+	case "quoted-printable":
+		return &quotedReader{next: w.next}
+	case "x-uuencode", "uuencode", "x-uue", "uue":
+		return &uuReader{next: w.next}
+	}
+	if !isIdentity(encoding) {
+		w.warnPart("unknown transfer encoding %.40q; kept as it came", encoding)
+	}
+	return &plainReader{next: w.next}
+}
+
+// plainReader reads stretches as they are.
+type plainReader struct {
+	next func() ([]byte, error)
+	left []byte
+}
+
+func (r *plainReader) Read(p []byte) (n int, err error) {
+	for len(r.left) == 0 {
+		if r.left, err = r.next(); err != nil {
+			return 0, err
+		}
+	}
+	n = copy(p, r.left)
+	r.left = r.left[n:]
+	return n, nil
+}
+
+const block = 16 << 10 // a multiple of 4
+
+// base64Reader collects the lines of a block and decodes them at once; only a block
+// that holds anything else, as the last one does, is looked at octet by octet. It
+// goes on after padding, for some senders encode line by line.
+type base64Reader struct {
+	next func() ([]byte, error)
+	raw  []byte // of the part, not yet collected
+	in   [block]byte
+	n    int // collected in in
+	buf  [block / 4 * 3]byte
+	out  []byte // of buf, not yet read
+	err  error
+	bad  bool
+}
+
+func (r *base64Reader) reset(next func() ([]byte, error)) {
+	r.next, r.raw, r.n, r.out, r.err, r.bad = next, nil, 0, nil, nil, false
+}
+
+func (r *base64Reader) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if len(r.out) == 0 {
+			if r.err != nil {
+				break
+			}
+			r.refill()
+			continue
+		}
+		c := copy(p[n:], r.out)
+		n += c
+		r.out = r.out[c:]
+	}
+	if n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return 0, r.err
+}
+
+// refill collects a block and decodes it.
+func (r *base64Reader) refill() {
+	for r.n < block && r.err == nil {
+		if len(r.raw) == 0 {
+			r.raw, r.err = r.next()
+			continue
+		}
+		line := r.raw[:min(len(r.raw), block-r.n)]
+		if i := bytes.IndexByte(line, '\n'); i >= 0 {
+			line = line[:i+1]
+		}
+		r.raw = r.raw[len(line):]
+		r.n += copy(r.in[r.n:], trimLineEnd(line))
+	}
+	r.decode()
+}
+
+func trimLineEnd(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\n' {
+		line = line[:n-1]
+	}
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	return line
+}
+
+func (r *base64Reader) decode() {
+	whole := r.n &^ 3
+	n, err := base64.RawStdEncoding.Decode(r.buf[:], r.in[:whole])
+	if err != nil || n != whole/4*3 {
+		n, whole = r.decodeSlowly()
+	}
+	r.n = copy(r.in[:], r.in[whole:r.n])
+	if r.err != nil && r.n > 0 { // a lone character at the end carries no octet
+		if r.n == 1 {
+			r.bad, r.n = true, 0
+		}
+		m, _ := base64.RawStdEncoding.Decode(r.buf[n:], r.in[:r.n])
+		n += m
+		r.n = 0
+	}
+	r.out = r.buf[:n]
+}
+
+// decodeSlowly skips what is not of the alphabet. It keeps characters that are not
+// four yet for the next block.
+func (r *base64Reader) decodeSlowly() (decoded, used int) {
+	var quad [4]byte
+	have := 0
+	for _, c := range r.in[:r.n] {
+		switch {
+		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '+', c == '/':
+			quad[have] = c
+			if have++; have < 4 {
+				continue
+			}
+		case c == '=':
+			if have == 1 {
+				r.bad = true
+				have = 0
+			}
+		case c == ' ', c == '\t', c == '\r', c == '\n':
+			continue
+		default:
+			r.bad = true
+			continue
+		}
+		n, _ := base64.RawStdEncoding.Decode(r.buf[decoded:], quad[:have]) // stray bits are all that can be wrong
+		decoded += n
+		have = 0
+	}
+	used = r.n - have
+	copy(r.in[used:r.n], quad[:have])
+	return decoded, used
+}
+
+// quotedReader decodes line by line (RFC 2045 §6.7). Blanks at the end of a line
+// were added on the way; an = there joins it with the next.
+type quotedReader struct {
+	next func() ([]byte, error)
+	line []byte // the beginning of a line whose end is not here yet
+	buf  []byte
+	out  []byte // of buf, not yet read
+	err  error
+	bad  bool
+}
+
+func (r *quotedReader) Read(p []byte) (int, error) {
+	for len(r.out) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		r.refill()
+	}
+	n := copy(p, r.out)
+	r.out = r.out[n:]
+	return n, nil
+}
+
+// refill decodes all lines of one stretch.
+func (r *quotedReader) refill() {
+	var raw []byte
+	raw, r.err = r.next()
+	r.buf = r.buf[:0]
+	for {
+		i := bytes.IndexByte(raw, '\n')
+		if i < 0 {
+			break
+		}
+		line := raw[:i+1]
+		if len(r.line) > 0 {
+			r.line = append(r.line, line...)
+			line = r.line
+		}
+		r.decodeLine(line)
+		r.line = r.line[:0]
+		raw = raw[i+1:]
+	}
+	r.line = append(r.line, raw...)
+	r.trim()
+	if r.err != nil {
+		r.decodeLine(r.line)
+		r.line = r.line[:0]
+	}
+	r.out = r.buf
+}
+
+// trim decodes the front of an over-long line, without cutting an escape in two.
+func (r *quotedReader) trim() {
+	if len(r.line) < block {
+		return
+	}
+	text := bytes.TrimRight(r.line, " \t\r")
+	cut := max(0, len(text)-2)
+	for cut > 1 && (text[cut-1] == '=' || text[cut-2] == '=') {
+		cut--
+	}
+	r.unescape(r.line[:cut])
+	r.line = append(r.line[:0], r.line[cut:]...)
+	if len(r.line) > 4*block { // blanks upon blanks
+		r.unescape(r.line)
+		r.line = r.line[:0]
+	}
+}
+
+func (r *quotedReader) decodeLine(line []byte) {
+	text := trimLineEnd(line)
+	end := line[len(text):]
+	text = bytes.TrimRight(text, " \t")
+	if soft, ok := bytes.CutSuffix(text, []byte("=")); ok {
+		text, end = soft, nil
+	}
+	r.unescape(text)
+	r.buf = append(r.buf, end...)
+}
+
+func (r *quotedReader) unescape(text []byte) {
+	var ok bool
+	r.buf, ok = unhexPairs(r.buf, text, '=')
+	r.bad = r.bad || !ok
+}
+
+// unhexPairs appends text, with a mark and two hexadecimal digits replaced by the
+// octet they stand for. A mark that has no digits behind it is kept: not ok.
+func unhexPairs(out, text []byte, mark byte) (_ []byte, ok bool) {
+	ok = true
+	for {
+		i := bytes.IndexByte(text, mark)
+		if i < 0 {
+			return append(out, text...), ok
+		}
+		out = append(out, text[:i]...)
+		text = text[i:]
+		if len(text) > 2 {
+			high, ok1 := unhex(text[1])
+			low, ok2 := unhex(text[2])
+			if ok1 && ok2 {
+				out = append(out, high<<4|low)
+				text = text[3:]
+				continue
+			}
+		}
+		ok = false
+		out = append(out, mark)
+		text = text[1:]
+	}
+}
+
+func unhex(b byte) (byte, bool) {
+	switch {
+	case b >= '0' && b <= '9':
+		return b - '0', true
+	case b >= 'A' && b <= 'F':
+		return b - 'A' + 10, true
+	case b >= 'a' && b <= 'f':
+		return b - 'a' + 10, true
+	}
+	return 0, false
+}

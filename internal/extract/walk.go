@@ -1,0 +1,284 @@
+package extract
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// walker goes through the tree of parts.
+type walker struct {
+	*source
+	take func(Part, io.Reader) error
+
+	head     header // of the message
+	multis   int    // multiparts begun
+	parts    int    // parts begun
+	leaves   int
+	expanded int64
+	bodies   bodies
+	warnings []string
+	peek     *bufio.Reader
+	base64   base64Reader
+}
+
+// sniffed is how much of a part is looked at before it is given away: enough for
+// its type, and for the subject of most messages within.
+const sniffed = 8 << 10
+
+func (w *walker) warn(format string, args ...any) {
+	const enough = 20
+	if len(w.warnings) < enough {
+		w.warnings = append(w.warnings, fmt.Sprintf(format, args...))
+	}
+}
+
+// warnPart is a warning about the current leaf.
+func (w *walker) warnPart(format string, args ...any) {
+	w.warn("part %d: "+format, append([]any{w.leaves}, args...)...)
+}
+
+// message walks all of it: each turn begins where a delimiter ended a part.
+func (w *walker) message() error {
+	w.peek = bufio.NewReaderSize(nil, sniffed)
+	h, err := w.readHeader(true)
+	w.head = h
+	if err == nil {
+		err = w.enter(h)
+	}
+	for err == nil {
+		if err = w.skip(); err != nil {
+			return err
+		}
+		c := w.ended
+		if w.ended = nil; c == nil {
+			if len(w.stack) > 0 {
+				w.warn("the message ends before its last part does")
+			}
+			return nil
+		}
+		if c.closing {
+			w.stack = w.stack[:c.depth]
+			continue
+		}
+		w.stack = w.stack[:c.depth+1]
+		if h, err = w.readHeader(false); err == nil {
+			err = w.enter(h)
+		}
+	}
+	return err
+}
+
+// skip goes to the end of the part.
+func (w *walker) skip() error {
+	for {
+		if _, err := w.next(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// readHeader reads to the blank line, or to what shows that there is none. Junk
+// before the first field of a message is an mbox line or the like.
+func (w *walker) readHeader(message bool) (header, error) {
+	h := header{warn: w.warn}
+	for size := 0; ; {
+		if w.newLine {
+			if c, ok := w.delimiter(0); ok {
+				w.ended = &c
+				w.at += c.length
+				return h, nil
+			}
+			if (h.started || !message) && w.headerEnds(h.started) {
+				w.warn("a blank line is missing behind a header")
+				return h, nil
+			}
+		}
+		fragment, first, err := w.line()
+		if errors.Is(err, io.EOF) {
+			return h, nil
+		}
+		if err != nil || first && len(bytes.TrimRight(fragment, "\r\n")) == 0 {
+			return h, err
+		}
+		if size += len(fragment); size > w.limits.Header {
+			return h, tooMuch("a header of more than %d octets", w.limits.Header)
+		}
+		h.add(fragment, first)
+	}
+}
+
+// headerEnds reports a line that is none of a header, and that is not just a broken
+// one among others. Whoever forgot the blank line goes on with content.
+func (w *walker) headerEnds(tolerant bool) bool {
+	const enough = 256 // longer names no field has
+	line, rest, whole := bytes.Cut(w.ahead(enough), []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if len(line) == 0 || line[0] == ' ' || line[0] == '\t' || isField(line) {
+		return false
+	}
+	if !tolerant {
+		return true
+	}
+	if !whole || len(rest) < enough {
+		_, rest, whole = bytes.Cut(w.ahead(window/2), []byte("\n"))
+	}
+	return whole && lineEnd(rest) == 0 && len(rest) > 0 && !isField(rest) && rest[0] != ' ' && rest[0] != '\t'
+}
+
+// enter begins what a header announces.
+func (w *walker) enter(h header) error {
+	if w.parts++; w.parts > w.limits.Parts {
+		return tooMuch("more than %d parts", w.limits.Parts)
+	}
+	l, boundary := w.describe(h)
+	if strings.HasPrefix(l.ContentType, "multipart/") {
+		if boundary != "" {
+			return w.push(level{boundary: boundary, contentType: l.ContentType})
+		}
+		w.warn("a multipart has no boundary; it is kept as one file")
+	}
+	if isMessage(l.ContentType) && w.mayOpen(l) {
+		return w.open(l)
+	}
+	return w.leaf(l)
+}
+
+func (w *walker) push(l level) error {
+	if len(w.stack) >= w.limits.Depth {
+		return tooMuch("more than %d multiparts within each other", w.limits.Depth)
+	}
+	w.multis++
+	l.id = w.multis
+	w.stack = append(w.stack, l)
+	return nil
+}
+
+// mayOpen reports whether a message within is walked through. One that is encoded,
+// which RFC 2046 §5.2.1 forbids, is kept.
+func (w *walker) mayOpen(l leaf) bool {
+	return w.opened() < w.limits.Open && isIdentity(l.encoding)
+}
+
+// opened is how many messages are open.
+func (w *walker) opened() int {
+	n := 0
+	for _, l := range w.stack {
+		if l.boundary == "" {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *walker) open(l leaf) error {
+	if err := w.push(level{contentType: l.ContentType}); err != nil {
+		return err
+	}
+	h, err := w.readHeader(true)
+	if err != nil {
+		return err
+	}
+	return w.enter(h)
+}
+
+// leaf gives one part away.
+func (w *walker) leaf(l leaf) error {
+	w.leaves++
+	l.Index = w.leaves
+	w.judge(&l)
+	decoder := w.decoder(l.encoding)
+	w.peek.Reset(decoder)
+	head, err := w.peek.Peek(sniffed)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	w.look(&l, head, decoder)
+	b := &body{w: w, r: w.peek}
+	var r io.Reader = b
+	if l.Kind == BodyText || l.Kind == BodyHTML {
+		r = w.asBody(l, head, b)
+	}
+	err = w.take(l.Part, r)
+	if w.err != nil && !errors.Is(w.err, io.EOF) {
+		return w.err // whatever take made of it
+	}
+	if err == nil {
+		err = b.err
+	}
+	if err == nil && r != io.Reader(b) {
+		err = w.complete(l, r)
+	}
+	b.w = nil
+	w.wrong(decoder)
+	return err
+}
+
+// look completes a part with what its content shows.
+func (w *walker) look(l *leaf, head []byte, decoder io.Reader) {
+	if u, ok := decoder.(*uuReader); ok && l.Name == "" {
+		l.Name = plainText(u.name)
+	}
+	switch l.Kind {
+	case Attachment, Report:
+		l.Detected = detect(head)
+	case Nested:
+		l.Detected = "message/rfc822"
+		if l.Name == "" {
+			l.Name = subjectOf(head)
+		}
+	}
+	switch l.ContentType {
+	case "application/ms-tnef", "application/vnd.ms-tnef":
+		w.warnPart("winmail.dat is kept as it is; what it holds is not unpacked")
+	case "message/partial":
+		w.warnPart("a piece of a message that was sent in several; the pieces are not joined")
+	case "message/external-body":
+		w.warnPart("the content is not here; the part only says where it was put")
+	}
+}
+
+// wrong tells what a decoder met.
+func (w *walker) wrong(decoder io.Reader) {
+	switch d := decoder.(type) {
+	case *base64Reader:
+		if d.bad {
+			w.warnPart("not all of it is base64; what is not was skipped")
+		}
+	case *quotedReader:
+		if d.bad {
+			w.warnPart("not all of it is quoted-printable; what is not was kept as it came")
+		}
+	case *uuReader:
+		if d.bad {
+			w.warnPart("not all of it is uuencoded; what is not was skipped")
+		}
+	}
+}
+
+// body is a part's content on its way to take: counted, and dead once take returns.
+type body struct {
+	w   *walker
+	r   io.Reader
+	err error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.w == nil {
+		return 0, errors.New("read of a part after its time")
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.r.Read(p)
+	if b.w.expanded += int64(n); b.w.expanded > b.w.limits.Expanded {
+		b.err = tooMuch("more than %d octets come out of it", b.w.limits.Expanded)
+		return 0, b.err
+	}
+	return n, err
+}
