@@ -221,7 +221,7 @@ func (c *cli) sendmail(ctx context.Context, a *app.App, p sendmailArgs) error {
 	if err != nil {
 		return hinted(err, "declare a device of that name and apply, or name another with --device or POSTERN_SENDMAIL_DEVICE")
 	}
-	mailbox, err := a.Intake().Mailbox(ctx, d.Account)
+	account, err := a.Intake().Account(ctx, d.Account)
 	if err != nil {
 		return err
 	}
@@ -234,16 +234,16 @@ func (c *cli) sendmail(ctx context.Context, a *app.App, p sendmailArgs) error {
 		return err
 	}
 	h := api.Handed{Device: d, Named: m.From, Body: m.Body, EightBit: true, Via: "LOCAL"}
-	if h.To, err = p.to(m, mailbox.Domain); err != nil {
+	if h.To, err = p.to(m, account.Mailbox.Domain); err != nil {
 		return err
 	}
 	if p.from != "" {
-		if h.From, err = mail.Qualified(p.from, mailbox.Domain); err != nil {
+		if h.From, err = mail.Qualified(p.from, account.Mailbox.Domain); err != nil {
 			return usage("-f: %w", err)
 		}
 	}
 	if p.name != "" && !m.HasFrom {
-		h.Body = io.MultiReader(bytes.NewReader(p.fromLine(h.From, mailbox)), m.Body)
+		h.Body = io.MultiReader(bytes.NewReader(p.fromLine(h.From, account.Mailbox)), m.Body)
 	}
 	_, err = a.Intake().Accept(ctx, h)
 	return err

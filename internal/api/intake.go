@@ -22,7 +22,7 @@ type Intake struct {
 	Relay interface { // *relay.Relay
 		Accept(ctx context.Context, s relay.Submission, body io.Reader) (id string, err error)
 	}
-	Mailbox func(ctx context.Context, account string) (mail.Address, error)
+	Account func(ctx context.Context, name string) (door.Account, error)
 	Recent  func(ctx context.Context, f relay.Filter) ([]relay.Message, error)
 	MaxSize int64
 	Now     func() time.Time
@@ -46,11 +46,16 @@ func (in Intake) Accept(ctx context.Context, h Handed) (id string, err error) {
 	if err := in.may(ctx, h); err != nil {
 		return "", err
 	}
-	mailbox, err := in.Mailbox(ctx, h.Device.Account)
+	account, err := in.Account(ctx, h.Device.Account)
 	if err != nil {
 		return "", err
 	}
-	mine := append([]mail.Address{mailbox}, h.Device.Senders...)
+	for _, to := range h.To {
+		if err := account.Reaches(to); err != nil {
+			return "", err
+		}
+	}
+	mine := append([]mail.Address{account.Mailbox}, h.Device.Senders...)
 	from, err := sender(h, mine)
 	if err != nil {
 		return "", err

@@ -57,7 +57,7 @@ func TestWhatADeviceMay(t *testing.T) {
 			t.Parallel()
 			var got taken
 			in := Intake{Relay: &got, MaxSize: 100, Now: func() time.Time { return now },
-				Mailbox: func(context.Context, string) (mail.Address, error) { return box, nil },
+				Account: func(context.Context, string) (door.Account, error) { return door.Account{Mailbox: box}, nil },
 				Recent: func(_ context.Context, f relay.Filter) (all []relay.Message, _ error) {
 					for range min(c.recent, f.Limit) {
 						all = append(all, relay.Message{Accepted: now.Add(-20 * time.Second)})

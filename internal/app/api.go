@@ -12,7 +12,7 @@ import (
 
 // Intake takes messages that do not come through the SMTP door.
 func (a *App) Intake() api.Intake {
-	return api.Intake{Relay: a.Relay, Mailbox: a.mailboxOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: time.Now}
+	return api.Intake{Relay: a.Relay, Account: a.accountOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: time.Now}
 }
 
 // withAPI puts the API beside the pages.

@@ -20,6 +20,9 @@ type openDoor struct {
 	listener net.Listener
 }
 
+// readAgain is how soon a door sees that a device or an account was changed.
+const readAgain = time.Second
+
 // openDoors opens every SMTP door that is configured, or none.
 func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
 	defer func() {
@@ -34,7 +37,7 @@ func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
 	if err != nil {
 		return nil, err
 	}
-	logins, modern := door.NewLogins(a.Store, time.Second), &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
+	logins, modern := door.NewLogins(a.Store, time.Second, readAgain), &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
 	for _, want := range []struct {
 		key, address string
 		cfg          door.SMTPConfig
@@ -51,7 +54,7 @@ func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
 		if l == nil {
 			continue
 		}
-		want.cfg.Logins, want.cfg.Relay, want.cfg.Mailbox, want.cfg.Seen = logins, a.Relay, a.mailboxOf, a.seen
+		want.cfg.Logins, want.cfg.Relay, want.cfg.Account, want.cfg.Seen, want.cfg.Keep = logins, a.Relay, a.accountOf, a.seen, readAgain
 		want.cfg.Hostname, want.cfg.MaxSize, want.cfg.Log = a.hostname(), int64(a.Config.MaxMessage), a.log.With("room", "smtp_door", "listener", want.key)
 		d, err := door.NewSMTP(want.cfg)
 		if err != nil {

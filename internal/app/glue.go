@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"postern/internal/door"
 	"postern/internal/fault"
-	"postern/internal/mail"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/vault"
@@ -118,11 +118,11 @@ func (a accounts) Working(ctx context.Context, account string) error {
 	return a.Vault.Worked(ctx, account)
 }
 
-// mailboxOf tells the door whose mailbox a device's account is.
-func (a *App) mailboxOf(ctx context.Context, account string) (mail.Address, error) {
+// accountOf tells the doors whose mailbox a device's account is, and whom it reaches.
+func (a *App) accountOf(ctx context.Context, account string) (door.Account, error) {
 	acct, err := a.Vault.Account(ctx, account)
 	if errors.Is(err, fault.NotFound) {
-		return mail.Address{}, fault.Wrap(fault.NeedsAdmin, "look up the device's account", err)
+		return door.Account{}, fault.Wrap(fault.NeedsAdmin, "look up the device's account", err)
 	}
-	return acct.Mailbox, err
+	return door.Account{Mailbox: acct.Mailbox, InsideOnly: acct.May(vault.HVE), Inside: acct.InternalDomains}, err
 }

@@ -116,7 +116,7 @@ func open(t testing.TB, change ...func(*door.SMTPConfig, *shelf)) *gate {
 			Senders: []mail.Address{{Local: "scans", Domain: "contoso.com"}}}}},
 		shelf: &shelf{}, log: &lockedBuffer{}, pool: x509.NewCertPool(), stopped: make(chan error, 1),
 	}
-	logins := door.NewLogins(g.devices, time.Millisecond)
+	logins := door.NewLogins(g.devices, time.Millisecond, 0)
 	cert, err := door.SelfSigned(t.TempDir(), []string{"door.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -124,8 +124,8 @@ func open(t testing.TB, change ...func(*door.SMTPConfig, *shelf)) *gate {
 	g.pool.AddCert(cert.Leaf)
 	cfg := door.SMTPConfig{
 		Logins: logins, Hostname: "door.example", TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
-		Mailbox: func(context.Context, string) (mail.Address, error) {
-			return mail.Address{Local: "office", Domain: "contoso.com"}, nil
+		Account: func(context.Context, string) (door.Account, error) {
+			return door.Account{Mailbox: mail.Address{Local: "office", Domain: "contoso.com"}}, nil
 		},
 		Log: slog.New(slog.NewTextHandler(g.log, nil)),
 	}

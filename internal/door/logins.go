@@ -22,6 +22,8 @@ import (
 // It is safe for concurrent use.
 type Logins struct {
 	devices Devices
+	recent  *recent[Device]   // by name, for Still
+	all     *recent[[]Device] // under "", for Listed
 	delay   time.Duration
 	decoy   string        // a hash to spend time on for unknown names
 	hashing chan struct{} // bounds the memory that argon2 takes at once
@@ -52,13 +54,15 @@ const (
 )
 
 // NewLogins checks against devices. delay is how long the first failure of a
-// host is answered late; it doubles with each further one. 0 is 250 ms.
-func NewLogins(devices Devices, delay time.Duration) *Logins {
+// host is answered late; it doubles with each further one. 0 is 250 ms. A device that is
+// in is looked at again when keep is over: so long it may go on after its login was
+// withdrawn. A login itself always asks.
+func NewLogins(devices Devices, delay, keep time.Duration) *Logins {
 	if delay <= 0 {
 		delay = defaultDelay
 	}
 	l := &Logins{
-		devices: devices, delay: delay, decoy: decoyHash(),
+		devices: devices, recent: newRecent[Device](keep), all: newRecent[[]Device](keep), delay: delay, decoy: decoyHash(),
 		hashing: make(chan struct{}, hashesAtOnce),
 		known:   make(map[[32]byte]struct{}),
 		fails:   make(map[string]failures),
@@ -102,7 +106,7 @@ func (l *Logins) Check(ctx context.Context, name string, password secret.Text, r
 // Still returns the present state of a device that signed in before; fault.Denied
 // when it was removed, disabled or given another password since.
 func (l *Logins) Still(ctx context.Context, d Device) (Device, error) {
-	now, err := l.devices.Device(ctx, d.Name)
+	now, err := l.recent.get(d.Name, func() (Device, error) { return l.devices.Device(ctx, d.Name) })
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		return Device{}, err
 	}
@@ -151,7 +155,7 @@ func (l *Logins) verify(ctx context.Context, name, phc string, password secret.T
 
 // Listed returns the device that may submit from an address without a login.
 func (l *Logins) Listed(ctx context.Context, addr netip.Addr) (Device, bool) {
-	all, err := l.devices.Devices(ctx)
+	all, err := l.all.get("", func() ([]Device, error) { return l.devices.Devices(ctx) })
 	if err != nil {
 		return Device{}, false
 	}

@@ -74,7 +74,7 @@ func FuzzVerifyPassword(f *testing.F) {
 
 func newLogins(t *testing.T, d *devices) *door.Logins {
 	t.Helper()
-	l := door.NewLogins(d, 100*time.Millisecond)
+	l := door.NewLogins(d, 100*time.Millisecond, 0)
 	return l
 }
 

@@ -19,11 +19,12 @@ import (
 
 // envelope is a message begun, and who begins it.
 type envelope struct {
-	device Device
-	mine   []mail.Address // senders the device may use, the account's mailbox first
-	from   mail.Address
-	to     []mail.Address
-	opts   gosmtp.MailOptions
+	device  Device
+	account Account
+	mine    []mail.Address // senders the device may use, the account's mailbox first
+	from    mail.Address
+	to      []mail.Address
+	opts    gosmtp.MailOptions
 }
 
 // Mail begins a message. go-smtp allows a second MAIL, and keeps the recipients of
@@ -71,7 +72,8 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 // mayUse checks the sender against the account's mailbox and the device's list, and
 // puts the one to use into the envelope.
 func (s *session) mayUse(e *envelope, from mail.Address) error {
-	mailbox, err := s.door.cfg.Mailbox(s.ctx, e.device.Account)
+	var err error
+	e.account, err = s.door.accounts.get(e.device.Account, func() (Account, error) { return s.door.cfg.Account(s.ctx, e.device.Account) })
 	if errors.Is(err, fault.NotFound) {
 		s.log(slog.LevelWarn, "sender refused", slog.String("reason", "the device's account does not exist"))
 		return say(550, "5.7.1", "The account of this device does not exist in Postern")
@@ -79,6 +81,7 @@ func (s *session) mayUse(e *envelope, from mail.Address) error {
 	if err != nil {
 		return s.trouble("account not read", err)
 	}
+	mailbox := e.account.Mailbox
 	e.mine = append([]mail.Address{mailbox}, e.device.Senders...)
 	e.from = from
 	if !from.Null() && slices.ContainsFunc(e.mine, from.Same) {
@@ -97,6 +100,11 @@ func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
 	a, err := mail.ParseAddress(to)
 	if err != nil {
 		return say(501, "5.1.3", "The recipient is not a mail address")
+	}
+	e, _ := s.message()
+	if err := e.account.Reaches(a); err != nil {
+		s.log(slog.LevelWarn, "recipient refused", slog.Any("error", err))
+		return say(550, "5.7.1", said(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +149,7 @@ func (s *session) notAccepted(d Device, err error) error {
 		return reply
 	case errors.Is(err, fault.Denied):
 		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
-		return say(550, "5.7.1", strings.TrimSuffix("The message was not accepted: "+err.Error()+". Next: "+fault.HintOf(err), ". Next: "))
+		return say(550, "5.7.1", "The message was not accepted: "+said(err))
 	case errors.Is(err, fault.Invalid):
 		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
 		return say(554, "5.6.0", "The message was not accepted: "+err.Error())
@@ -150,6 +158,11 @@ func (s *session) notAccepted(d Device, err error) error {
 		return say(451, "4.4.2", "The message did not arrive whole")
 	}
 	return s.trouble("message not stored", err)
+}
+
+// said is an error with its next step, for a device's log.
+func said(err error) string {
+	return strings.TrimSuffix(err.Error()+". Next: "+fault.HintOf(err), ". Next: ")
 }
 
 // tooLarge is the answer to a message above the door's limit or the device's own.

@@ -140,7 +140,7 @@ func TestBruteForceIsLockedOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		kept := &devices{byID: map[string]door.Device{"scanner": {Name: "scanner", Account: "office", PasswordHash: hash, Senders: []mail.Address{}}}}
-		logins := door.NewLogins(kept, time.Millisecond)
+		logins := door.NewLogins(kept, time.Millisecond, 0)
 		try := func(password, host string) error {
 			_, err := logins.Check(context.Background(), "scanner", secret.New(password), host)
 			return err

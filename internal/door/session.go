@@ -151,6 +151,9 @@ func (s *session) trouble(what string, err error) error {
 }
 
 func (s *session) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if !s.door.cfg.Log.Enabled(s.ctx, level) {
+		return
+	}
 	head := []slog.Attr{slog.String("door", "smtp"), slog.String("remote", s.remote)}
 	if d := s.who(); d != nil {
 		head = append(head, slog.String("device", d.Name))

@@ -15,7 +15,6 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"postern/internal/fault"
-	"postern/internal/mail"
 	"postern/internal/relay"
 )
 
@@ -24,11 +23,11 @@ type Acceptor interface {
 	Accept(ctx context.Context, s relay.Submission, body io.Reader) (id string, err error)
 }
 
-// SMTPConfig builds an SMTP door. Logins, Relay, Mailbox and TLS are required.
+// SMTPConfig builds an SMTP door. Logins, Relay, Account and TLS are required.
 type SMTPConfig struct {
 	Logins  *Logins
 	Relay   Acceptor
-	Mailbox func(ctx context.Context, account string) (mail.Address, error) // of a device's account
+	Account func(ctx context.Context, name string) (Account, error) // of a device
 	TLS     *tls.Config
 
 	Implicit bool // TLS from the first octet (465) instead of STARTTLS
@@ -44,6 +43,7 @@ type SMTPConfig struct {
 	Idle          time.Duration // a signed-in device may be silent for this; 5 min
 	SignIn        time.Duration // a connection has this until its login; 3 min
 	Session       time.Duration // and this from then on; 2 h
+	Keep          time.Duration // an account is read again after this; 0 at each message
 	Grace         time.Duration // a stop lets messages that come in take this; 30 s
 	Log           *slog.Logger  // one line per login, refusal and acceptance; nil discards
 }
@@ -88,16 +88,17 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 // from the account's mailbox or a sender the device may use. 250 after a message
 // means that the relay has committed it.
 type SMTP struct {
-	cfg   SMTPConfig
-	rates *rates
+	cfg      SMTPConfig
+	rates    *rates
+	accounts *recent[Account]
 }
 
 // NewSMTP builds the door; [SMTP.Serve] opens it.
 func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
-	if cfg.TLS == nil || cfg.Logins == nil || cfg.Relay == nil || cfg.Mailbox == nil {
-		return nil, fault.New(fault.Invalid, "open smtp door", "TLS, logins, relay and mailbox are needed")
+	if cfg.TLS == nil || cfg.Logins == nil || cfg.Relay == nil || cfg.Account == nil {
+		return nil, fault.New(fault.Invalid, "open smtp door", "TLS, logins, relay and account are needed")
 	}
-	return &SMTP{cfg: cfg.withDefaults(), rates: newRates(time.Now)}, nil
+	return &SMTP{cfg: cfg.withDefaults(), rates: newRates(time.Now), accounts: newRecent[Account](cfg.Keep)}, nil
 }
 
 // Serve takes connections from l until ctx is done; then it closes l, ends idle
@@ -200,6 +201,9 @@ func (s *SMTP) cut(ctx context.Context, tracked *wires) {
 type complaints struct{ log *slog.Logger }
 
 func (c complaints) Printf(format string, v ...any) {
+	if !c.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
 	c.log.Info("smtp session ended", slog.String("reason", strings.TrimSpace(fmt.Sprintf(format, v...))))
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"postern/internal/door"
 	"postern/internal/fault"
-	"postern/internal/mail"
 )
 
 const plainLogin = "C: AUTH PLAIN AHNjYW5uZXIAcGFzcyB3b3Jk\nS: 235\n"
@@ -191,8 +190,8 @@ func TestRevokedDeviceLosesItsSession(t *testing.T) {
 func TestAccountWithoutMailbox(t *testing.T) {
 	t.Parallel()
 	g := open(t, func(cfg *door.SMTPConfig, _ *shelf) {
-		cfg.Mailbox = func(context.Context, string) (mail.Address, error) {
-			return mail.Address{}, fault.New(fault.NotFound, "find account", "gone")
+		cfg.Account = func(context.Context, string) (door.Account, error) {
+			return door.Account{}, fault.New(fault.NotFound, "find account", "gone")
 		}
 	})
 	g.dial(t).play(file(t, "opening") + plainLogin + "C: MAIL FROM:<office@contoso.com>\nS: 550 5.7.1 The account of this device does not exist\n")

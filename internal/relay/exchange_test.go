@@ -88,9 +88,12 @@ func (s *street) serve(secure *tls.Config) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	logins := door.NewLogins(oneDevice{only: door.Device{Name: "scanner", Account: "scan", PasswordHash: hash}}, 0)
+	logins := door.NewLogins(oneDevice{only: door.Device{Name: "scanner", Account: "scan", PasswordHash: hash}}, 0, 0)
 	entrance, err := door.NewSMTP(door.SMTPConfig{Logins: logins, Relay: s.relay, TLS: secure,
-		Mailbox: func(context.Context, string) (mail.Address, error) { return mail.ParseAddress(s.user.UPN) }})
+		Account: func(context.Context, string) (door.Account, error) {
+			mailbox, err := mail.ParseAddress(s.user.UPN)
+			return door.Account{Mailbox: mailbox}, err
+		}})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -10,12 +10,12 @@ import (
 	"postern/internal/vault"
 )
 
-const accountColumns = `name, app, mailbox, method, purposes, shared, password, password_set, give_tokens, limits, transport, simulate,
+const accountColumns = `name, app, mailbox, method, purposes, shared, password, password_set, give_tokens, limits, transport, simulate, internal_domains,
 	state, state_by, reason, since, probe_at`
 
 func scanAccount(row scanner) (a vault.Account, err error) {
 	err = row.Scan(&a.Name, &a.App, document{&a.Mailbox}, &a.Method, document{&a.Purposes}, &a.Shared,
-		&a.Password, clock{&a.PasswordSet}, &a.GiveTokens, document{&a.Limits}, &a.Transport, &a.Simulate, &a.State, &a.By, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt})
+		&a.Password, clock{&a.PasswordSet}, &a.GiveTokens, document{&a.Limits}, &a.Transport, &a.Simulate, document{&a.InternalDomains}, &a.State, &a.By, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt})
 	return a, err
 }
 
@@ -41,13 +41,14 @@ func (s *Store) PutAccount(ctx context.Context, a vault.Account) error {
 			return err
 		}
 		_, err := exec(ctx, tx, `
-			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 			ON CONFLICT (name) DO UPDATE SET app = excluded.app, mailbox = excluded.mailbox,
 				method = excluded.method, purposes = excluded.purposes, shared = excluded.shared,
 				password = excluded.password, password_set = excluded.password_set, give_tokens = excluded.give_tokens,
-				limits = excluded.limits, transport = excluded.transport, simulate = excluded.simulate`,
+				limits = excluded.limits, transport = excluded.transport, simulate = excluded.simulate,
+				internal_domains = excluded.internal_domains`,
 			a.Name, a.App, document{a.Mailbox}, string(a.Method), document{a.Purposes}, a.Shared,
-			blob(a.Password), millis(a.PasswordSet), a.GiveTokens, document{a.Limits}, a.Transport, a.Simulate, string(a.State), string(a.By), a.Reason, millis(a.Since), millis(a.ProbeAt))
+			blob(a.Password), millis(a.PasswordSet), a.GiveTokens, document{a.Limits}, a.Transport, a.Simulate, document{a.InternalDomains}, string(a.State), string(a.By), a.Reason, millis(a.Since), millis(a.ProbeAt))
 		if err != nil {
 			return err
 		}

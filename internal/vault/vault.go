@@ -107,6 +107,8 @@ type Account struct {
 	GiveTokens  bool      // `postern token` may print its access tokens
 
 	Limits *mail.Limits // of its mailbox; nil: those its server is known for
+	// InternalDomains are the tenant's own beside its mailbox's: all that HVE reaches.
+	InternalDomains []string
 
 	Simulate bool // its mail is accepted, and sent to nobody
 

@@ -1,0 +1,4 @@
+-- Domains that an account for High Volume Email reaches beside its mailbox's own.
+
+-- +goose Up
+ALTER TABLE accounts ADD COLUMN internal_domains TEXT COLLATE "C" NOT NULL DEFAULT 'null'; -- JSON
