@@ -39,9 +39,14 @@ func (a Applier) account(d Account) (step, error) {
 	if l := d.Limits; l != nil && min(l.Connections, l.PerMinute, l.RecipientsPerDay, l.RecipientsPerMessage) < 0 {
 		return nil, errors.New("limits: cannot be below 0, which is no limit")
 	}
+	for _, domain := range d.InternalDomains {
+		if _, err := mail.ParseAddress("postmaster@" + domain); err != nil {
+			return nil, fmt.Errorf("internal_domains: %q is not a domain", domain)
+		}
+	}
 	want := vault.Account{
 		Name: d.Name, App: strings.TrimSpace(d.App), Mailbox: mailbox, Method: vault.Method(d.SignIn),
-		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits, Transport: strings.TrimSpace(d.Transport), Simulate: d.Simulate,
+		Shared: d.Shared, GiveTokens: d.GiveTokens, Limits: d.Limits, Transport: strings.TrimSpace(d.Transport), InternalDomains: d.InternalDomains, Simulate: d.Simulate,
 	}
 	if want.Transport == "auto" {
 		want.Transport = ""

@@ -79,6 +79,8 @@ type Account struct {
 	Simulate  bool   `yaml:"simulate,omitempty"`  // its mail is accepted, and sent to nobody
 
 	Limits *mail.Limits `yaml:"limits,omitempty"` // absent: those the server is known for
+
+	InternalDomains []string `yaml:"internal_domains,omitempty"` // with hve: the tenant's own beside the mailbox's
 }
 
 // Device is a program's local login, and what it may do.

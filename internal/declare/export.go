@@ -35,7 +35,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range accounts {
-		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport, Simulate: v.Simulate}
+		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport, InternalDomains: v.InternalDomains, Simulate: v.Simulate}
 		for _, p := range v.Purposes {
 			d.Purposes = append(d.Purposes, string(p))
 		}

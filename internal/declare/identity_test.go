@@ -250,7 +250,7 @@ apps:
 accounts:
   - {name: person, app: x, mailbox: person@contoso.com, purposes: [send, graph], give_tokens: true}
   - {name: machine, app: x, mailbox: machine@contoso.com, purposes: [imap], sign_in: application}
-  - {name: bulk, app: x, mailbox: bulk@contoso.com, purposes: [hve], sign_in: password, password: {env: BULK}}
+  - {name: bulk, app: x, mailbox: bulk@contoso.com, purposes: [hve], sign_in: password, password: {env: BULK}, internal_domains: [fabrikam.com]}
   - {name: old, app: hosts, mailbox: old@contoso.com, purposes: [send], sign_in: app_password, password: {env: SCAN}}
   - {name: bare, app: x, mailbox: bare@contoso.com, purposes: [hve], sign_in: password}
 `
@@ -268,6 +268,9 @@ accounts:
 		if got := m.accounts[name]; got.Method != want || got.GiveTokens != (name == "person") {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+	if got := m.accounts["bulk"].InternalDomains; len(got) != 1 || got[0] != "fabrikam.com" {
+		t.Errorf("bulk reaches %q", got)
 	}
 	if last := changes[len(changes)-1]; !strings.Contains(last.Note, "postern accounts password bare") {
 		t.Errorf("a password is missing, and nobody says so: %+v", last)
@@ -300,6 +303,7 @@ func TestBadSignIns(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"password, delegated":   {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [send], password: {value: some-password}}\n", "takes none"},
 		"password, application": {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [send], sign_in: application, password: {value: some-password}}\n", "takes none"},
+		"a domain with a blank": {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [hve], internal_domains: [a b]}\n", "not a domain"},
 		"password of blanks":    {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [hve], sign_in: password, password: {value: \"  \"}}\n", "empty"},
 		"password not set":      {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [hve], sign_in: password, password: {env: NOPE}}\n", "NOPE is not set"},
 		"nothing to give":       {"accounts:\n  - {name: a, app: x, mailbox: a@b, purposes: [send], sign_in: app_password, give_tokens: true}\n", "no tokens to give"},
