@@ -9,6 +9,10 @@ import (
 // The transfer decodings (RFC 2045 §6). They take what senders really produce: what
 // cannot be decoded is skipped or kept, never an error, and "bad" tells.
 
+// stretches is what they read: a part, piece by piece; a piece is valid until the
+// next is asked for.
+type stretches interface{ next() ([]byte, error) }
+
 // isIdentity reports an encoding that changes nothing.
 func isIdentity(encoding string) bool {
 	switch encoding {
@@ -22,28 +26,31 @@ func isIdentity(encoding string) bool {
 func (w *walker) decoder(encoding string) io.Reader {
 	switch encoding {
 	case "base64":
-		w.base64.reset(w.next)
-		return &w.base64
+		if w.base64 == nil {
+			w.base64 = new(base64Reader)
+		}
+		w.base64.reset(w.source)
+		return w.base64
 	case "quoted-printable":
-		return &quotedReader{next: w.next}
+		return &quotedReader{src: w.source}
 	case "x-uuencode", "uuencode", "x-uue", "uue":
-		return &uuReader{next: w.next}
+		return &uuReader{src: w.source}
 	}
 	if !isIdentity(encoding) {
 		w.warnPart("unknown transfer encoding %.40q; kept as it came", encoding)
 	}
-	return &plainReader{next: w.next}
+	return &plainReader{src: w.source}
 }
 
 // plainReader reads stretches as they are.
 type plainReader struct {
-	next func() ([]byte, error)
+	src  stretches
 	left []byte
 }
 
 func (r *plainReader) Read(p []byte) (n int, err error) {
 	for len(r.left) == 0 {
-		if r.left, err = r.next(); err != nil {
+		if r.left, err = r.src.next(); err != nil {
 			return 0, err
 		}
 	}
@@ -52,24 +59,24 @@ func (r *plainReader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-const block = 16 << 10 // a multiple of 4
+const block = 8 << 10 // a multiple of 4
 
 // base64Reader collects the lines of a block and decodes them at once; only a block
-// that holds anything else, as the last one does, is looked at octet by octet. It
+// that holds anything else is looked at octet by octet. It
 // goes on after padding, for some senders encode line by line.
 type base64Reader struct {
-	next func() ([]byte, error)
-	raw  []byte // of the part, not yet collected
-	in   [block]byte
-	n    int // collected in in
-	buf  [block / 4 * 3]byte
-	out  []byte // of buf, not yet read
-	err  error
-	bad  bool
+	src stretches
+	raw []byte // of the part, not yet collected
+	in  [block]byte
+	n   int // collected in in
+	buf [block / 4 * 3]byte
+	out []byte // of buf, not yet read
+	err error
+	bad bool
 }
 
-func (r *base64Reader) reset(next func() ([]byte, error)) {
-	r.next, r.raw, r.n, r.out, r.err, r.bad = next, nil, 0, nil, nil, false
+func (r *base64Reader) reset(src stretches) {
+	r.src, r.raw, r.n, r.out, r.err, r.bad = src, nil, 0, nil, nil, false
 }
 
 func (r *base64Reader) Read(p []byte) (n int, err error) {
@@ -95,7 +102,7 @@ func (r *base64Reader) Read(p []byte) (n int, err error) {
 func (r *base64Reader) refill() {
 	for r.n < block && r.err == nil {
 		if len(r.raw) == 0 {
-			r.raw, r.err = r.next()
+			r.raw, r.err = r.src.next()
 			continue
 		}
 		line := r.raw[:min(len(r.raw), block-r.n)]
@@ -119,6 +126,9 @@ func trimLineEnd(line []byte) []byte {
 }
 
 func (r *base64Reader) decode() {
+	if r.err != nil {
+		r.n = len(bytes.TrimRight(r.in[:r.n], "="))
+	}
 	whole := r.n &^ 3
 	n, err := base64.RawStdEncoding.Decode(r.buf[:], r.in[:whole])
 	if err != nil || n != whole/4*3 {
@@ -171,7 +181,7 @@ func (r *base64Reader) decodeSlowly() (decoded, used int) {
 // quotedReader decodes line by line (RFC 2045 §6.7). Blanks at the end of a line
 // were added on the way; an = there joins it with the next.
 type quotedReader struct {
-	next func() ([]byte, error)
+	src  stretches
 	line []byte // the beginning of a line whose end is not here yet
 	buf  []byte
 	out  []byte // of buf, not yet read
@@ -194,7 +204,7 @@ func (r *quotedReader) Read(p []byte) (int, error) {
 // refill decodes all lines of one stretch.
 func (r *quotedReader) refill() {
 	var raw []byte
-	raw, r.err = r.next()
+	raw, r.err = r.src.next()
 	r.buf = r.buf[:0]
 	for {
 		i := bytes.IndexByte(raw, '\n')

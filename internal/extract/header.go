@@ -116,11 +116,12 @@ func (h *header) text(name string) string { return decodeText(h.get(name), h.war
 
 // date is the Date field, zero when there is none that can be read.
 func (h *header) date() time.Time {
-	t, err := mail.ParseDate(h.get("Date"))
-	if err != nil {
-		return time.Time{}
+	if raw := h.get("Date"); raw != "" {
+		if t, err := mail.ParseDate(raw); err == nil {
+			return t
+		}
 	}
-	return t
+	return time.Time{}
 }
 
 // addresses reads a field of addresses; where RFC 5322 does not help, what stands

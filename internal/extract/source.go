@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	window       = 32 << 10
+	window       = 16 << 10
 	maxDelimiter = 1 << 10 // longest line taken for a delimiter; RFC 2046 allows 70 octets of boundary
 )
 
@@ -40,7 +40,8 @@ type source struct {
 
 	newLine bool // a line begins at buf[at]
 	stack   []level
-	ended   *cut // the delimiter that ended the part
+	ended   bool // a delimiter ended the part
+	cut     cut  // that delimiter
 }
 
 func newSource(r io.Reader, limits Limits) *source {
@@ -145,20 +146,26 @@ func (s *source) match(line []byte) (cut, bool) {
 	return cut{}, false
 }
 
+// finish ends the part with the delimiter line that comes next.
+func (s *source) finish(c cut) {
+	s.at += c.length
+	s.ended, s.cut, s.newLine = true, c, true
+}
+
 // next returns the next stretch of the part, and io.EOF at its end. The line end
 // before a delimiter belongs to the delimiter (RFC 2046 §5.1.1), so a stretch stops
 // in front of every line end that a delimiter might follow. It is valid until the
 // next call.
 func (s *source) next() ([]byte, error) {
-	for s.ended == nil {
+	for !s.ended {
 		skip := 0
 		if !s.newLine {
 			skip = lineEnd(s.seen())
 		}
 		if s.newLine || skip > 0 {
 			if c, ok := s.delimiter(skip); ok {
-				s.ended, s.newLine = &c, true
-				s.at += skip + c.length
+				s.at += skip
+				s.finish(c)
 				break
 			}
 		}

@@ -8,7 +8,7 @@ import (
 // uuReader decodes uuencoded parts, as old systems still send them: a begin line with
 // mode and name, lines that count their octets, an end line.
 type uuReader struct {
-	next  func() ([]byte, error)
+	src   stretches
 	line  []byte
 	buf   []byte
 	out   []byte
@@ -36,7 +36,7 @@ func (r *uuReader) Read(p []byte) (int, error) {
 
 func (r *uuReader) refill() {
 	var raw []byte
-	raw, r.err = r.next()
+	raw, r.err = r.src.next()
 	r.buf = r.buf[:0]
 	for len(raw) > 0 {
 		i := bytes.IndexByte(raw, '\n')

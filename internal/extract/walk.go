@@ -22,7 +22,7 @@ type walker struct {
 	bodies   bodies
 	warnings []string
 	peek     *bufio.Reader
-	base64   base64Reader
+	base64   *base64Reader // its buffers serve all parts
 }
 
 // sniffed is how much of a part is looked at before it is given away: enough for
@@ -53,13 +53,14 @@ func (w *walker) message() error {
 		if err = w.skip(); err != nil {
 			return err
 		}
-		c := w.ended
-		if w.ended = nil; c == nil {
+		if !w.ended {
 			if len(w.stack) > 0 {
 				w.warn("the message ends before its last part does")
 			}
 			return nil
 		}
+		c := w.cut
+		w.ended = false
 		if c.closing {
 			w.stack = w.stack[:c.depth]
 			continue
@@ -90,8 +91,7 @@ func (w *walker) readHeader(message bool) (header, error) {
 	for size := 0; ; {
 		if w.newLine {
 			if c, ok := w.delimiter(0); ok {
-				w.ended = &c
-				w.at += c.length
+				w.finish(c)
 				return h, nil
 			}
 			if (h.started || !message) && w.headerEnds(h.started) {

@@ -107,21 +107,27 @@ func parseWord(s string) (word encodedWord, length int) {
 	return word, 2 + len(label) + 1 + 2 + end + 2
 }
 
+// lenientBase64 skips what is none.
 func lenientBase64(s string) []byte {
-	var r base64Reader
-	sent := false
-	r.reset(func() ([]byte, error) {
-		if sent {
-			return nil, io.EOF
-		}
-		sent = true
-		return []byte(s), nil
-	})
 	if out, err := base64.StdEncoding.DecodeString(s); err == nil {
 		return out
 	}
+	var r base64Reader
+	r.reset(&single{[]byte(s)})
 	out, _ := io.ReadAll(&r) // the only error is the end
 	return out
+}
+
+// single is all in one stretch.
+type single struct{ octets []byte }
+
+func (s *single) next() ([]byte, error) {
+	if s.octets == nil {
+		return nil, io.EOF
+	}
+	p := s.octets
+	s.octets = nil
+	return p, nil
 }
 
 // wordDecoder serves net/mail.
