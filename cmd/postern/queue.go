@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -108,7 +111,7 @@ func newQueueShow(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "show ID",
-		Short:   "Show one message: recipients, tries, the server's words",
+		Short:   "Show one message: recipients, tries, the server's words, its transport, its header",
 		Example: "  postern queue show ID --json",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, id []string) error {
@@ -127,7 +130,10 @@ func newQueueShow(c *cli) *cobra.Command {
 				if err := sayPretending(cmd.Context(), c, a); err != nil {
 					return err
 				}
-				return showMessage(c.stdout, shown[0])
+				if err := showMessage(c.stdout, shown[0]); err != nil {
+					return err
+				}
+				return c.showHeader(cmd.Context(), a, id[0])
 			})
 		},
 	}
@@ -156,12 +162,51 @@ func showMessage(w io.Writer, m relay.Message) error {
 	row("done", when(m.Done))
 	row("reports on", m.About)
 	row("sender told", string(m.Bounce))
+	row(carries(m.State), string(m.Over))
 	row("why", m.Reason)
+	row("what to do", m.Hint)
+	row("envelope id", m.Notice.EnvelopeID)
+	row("returns", string(m.Notice.Return))
 	for _, r := range m.Recipients {
-		row("to", fmt.Sprintf("%s  %s  %s", r.Address, r.State, r.Reply))
+		row("to", strings.TrimRight(fmt.Sprintf("%s  %s  %s", r.Address, r.State, r.Reply), " "))
+		row("  notify", r.Notify.String())
+		row("  original", r.Original)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// carries names what the transport is to a message.
+func carries(s relay.State) string {
+	if s == relay.Delivered || s == relay.Failed {
+		return "went by"
+	}
+	return "goes by"
+}
+
+// showHeader prints the header of a message that is kept.
+func (c *cli) showHeader(ctx context.Context, a *app.App, id string) error {
+	header, err := a.Relay.Header(ctx, id)
+	if errors.Is(err, fault.NotFound) { // it is dropped when it is delivered
+		return nil
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(c.stdout, "\n%s", printable(header))
+	}
+	return err
+}
+
+// printable takes what steers a terminal out of a stranger's words.
+func printable(header []byte) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\r':
+			return -1
+		case r != '\n' && r != '\t' && unicode.IsControl(r):
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(string(header), "\uFFFD"))
 }
 
 func newQueueDownload(c *cli) *cobra.Command {

@@ -49,7 +49,7 @@ func (m *mailboxes) way(ctx context.Context, name string) (relay.Way, error) {
 	if err != nil {
 		return relay.Way{}, err
 	}
-	way := relay.Way{Fixed: relay.Transport(acct.Transport), SMTP: acct.May(vault.Send) || acct.May(vault.HVE), Graph: acct.May(vault.Graph)}
+	way := relay.Way{Fixed: relay.Transport(acct.Transport), SMTP: acct.May(vault.Send) || acct.May(vault.HVE), Graph: acct.May(vault.Graph), HVE: acct.May(vault.HVE)}
 	if way.Graph {
 		c, err := m.client(reg)
 		if err != nil {

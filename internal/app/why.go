@@ -2,49 +2,98 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"postern/internal/relay"
 	"postern/internal/vault"
 )
 
-// SayWhy gives messages that nobody has tried the reason: their account is paused, or
-// has used up one of its limits.
+// SayWhy gives every message that waits the reason and, where it is known, the time:
+// its account is paused, it has been tried and backs off, a limit of its mailbox is used
+// up, or others are before it. It says which transport carries it next, too.
 func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
-	accounts, err := a.Vault.Accounts(ctx)
+	paused, err := a.pauses(ctx)
 	if err != nil {
 		return err
 	}
-	why := make(map[string]string, len(accounts))
+	now := time.Now()
+	paces, err := a.Store.Paces(ctx, now)
+	if err != nil {
+		return err
+	}
+	paced := make(map[string]relay.Pace, len(paces))
+	for _, p := range paces {
+		paced[p.Account] = p
+	}
+	flying := map[string]int{}
+	for i := range msgs {
+		m := &msgs[i]
+		pause, stopped := paused[m.Account]
+		pace, full := paced[m.Account]
+		switch {
+		case m.State == relay.Held:
+			m.Reason = "held by hand, until it is released"
+		case m.State != relay.Queued:
+		case stopped:
+			m.Reason, m.NotBefore = pause.reason, later(m.NotBefore, pause.until)
+		case m.NotBefore.After(now) && m.Reason != "": // it backs off
+		case full:
+			m.Reason, m.NotBefore = "waits its turn: "+pace.Reason+" may go from this mailbox", later(m.NotBefore, pace.Until)
+		default:
+			if m.Reason, err = a.others(ctx, m.Account, flying); err != nil {
+				return err
+			}
+		}
+	}
+	return a.Relay.Plan(ctx, msgs)
+}
+
+// pause is why nothing goes from an account; until is when it is looked at again, zero
+// where somebody must act first.
+type pause struct {
+	reason string
+	until  time.Time
+}
+
+func (a *App) pauses(ctx context.Context) (map[string]pause, error) {
+	accounts, err := a.Vault.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]pause, len(accounts))
 	for _, acct := range accounts {
 		switch {
 		case acct.State == vault.New && acct.Method == vault.Delegated:
-			why[acct.Name] = "nobody has signed in to " + acct.Name + " yet"
-		case acct.State != vault.Active:
-			why[acct.Name] = acct.Reason
+			all[acct.Name] = pause{reason: "nobody has signed in to " + acct.Name + " yet"}
+		case acct.State == vault.NeedsAdmin, acct.State == vault.NeedsSignIn:
+			all[acct.Name] = pause{"the account is paused: " + acct.Reason, acct.ProbeAt}
 		}
 	}
-	paces, err := a.Store.Paces(ctx, time.Now())
-	if err != nil {
-		return err
+	return all, nil
+}
+
+// others says what a message that is due waits for: those of its account that are on
+// their way, or a worker.
+func (a *App) others(ctx context.Context, account string, flying map[string]int) (string, error) {
+	n, known := flying[account]
+	if !known {
+		now, err := a.Store.Messages(ctx, relay.Filter{Account: account, State: relay.Delivering})
+		if err != nil {
+			return "", err
+		}
+		n = len(now)
+		flying[account] = n
 	}
-	until := make(map[string]time.Time, len(paces))
-	for _, p := range paces {
-		if why[p.Account] == "" {
-			why[p.Account], until[p.Account] = "waits its turn: "+p.Reason+" may go from this mailbox", p.Until
-		}
+	if n > 0 {
+		return fmt.Sprintf("due: it goes when one of the %d on their way from this mailbox has gone", n), nil
 	}
-	for i := range msgs {
-		m := &msgs[i]
-		if m.State != relay.Queued {
-			continue
-		}
-		if at := until[m.Account]; at.After(m.NotBefore) {
-			m.NotBefore = at
-		}
-		if m.Reason == "" {
-			m.Reason = why[m.Account]
-		}
+	return "due: it goes as soon as a server has a free worker", nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	return nil
+	return a
 }

@@ -89,14 +89,22 @@ func (r *Relay) queueReport(ctx context.Context, m *Message, d report) error {
 // original opens what of a message goes back to its sender: all of it where the
 // sender wants that and it failed, its header otherwise (RFC 3461 §4.3).
 func (r *Relay) original(ctx context.Context, m Message) (text io.ReadCloser, whole bool, err error) {
-	body, err := r.cfg.Store.Body(ctx, m.ID)
-	if err != nil {
-		return nil, false, err
-	}
 	if m.Notice.Return == mail.ReturnFull && m.State == Failed && m.Size <= maxWhole {
-		return body, true, nil
+		text, err = r.cfg.Store.Body(ctx, m.ID)
+		return text, true, err
+	}
+	header, err := r.Header(ctx, m.ID)
+	return io.NopCloser(bytes.NewReader(header[:min(len(header), maxReturned)])), false, err
+}
+
+// Header is that of a message, its lines as they are. fault.NotFound when the message
+// is not kept any more.
+func (r *Relay) Header(ctx context.Context, id string) ([]byte, error) {
+	body, err := r.cfg.Store.Body(ctx, id)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { _ = body.Close() }()
 	h, err := scanHeader(bufio.NewReader(body))
-	return io.NopCloser(bytes.NewReader(h.fields[:min(len(h.fields), maxReturned)])), false, err
+	return h.fields, err
 }

@@ -36,6 +36,7 @@ type Way struct {
 	Fixed Transport
 	SMTP  bool // submission, High Volume Email's included
 	Graph bool
+	HVE   bool  // SMTP is High Volume Email
 	Large int64 // octets of a message that Graph does not take as it is; 0: none
 }
 
