@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -31,9 +30,9 @@ in place of what the route says. Exit code 3 when the test failed.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				r, err := routeToTest(cmd, a, saved, d)
+				r, err := d.Route()
 				if err != nil {
-					return err
+					return fault.Wrap(fault.Invalid, "alerts test", err)
 				}
 				var sign secret.Text
 				if secretEnv != "" {
@@ -47,7 +46,7 @@ in place of what the route says. Exit code 3 when the test failed.`,
 				if !asJSON {
 					live = func(s check.Stage) { _, _ = fmt.Fprint(c.stdout, s.Text()) }
 				}
-				report, err := a.TestAlert(cmd.Context(), r, sign, live)
+				report, err := a.TestAlert(cmd.Context(), saved, r, sign, live)
 				if err != nil {
 					return err
 				}
@@ -76,33 +75,4 @@ in place of what the route says. Exit code 3 when the test failed.`,
 	fl.StringVar(&d.Webhook, "webhook", "", "address of a webhook, instead of --account and --to")
 	fl.StringVar(&secretEnv, "secret-env", "", "environment variable with the webhook's secret (empty: the one that is kept)")
 	return cmd
-}
-
-// routeToTest is the saved route with what was given in place of its own.
-func routeToTest(cmd *cobra.Command, a *app.App, saved string, d declare.Alert) (alert.Route, error) {
-	given, err := d.Route()
-	if saved == "" {
-		if err != nil {
-			err = fault.Wrap(fault.Invalid, "alerts test", err)
-		}
-		return given, err
-	}
-	r, err := a.Store.AlertRoute(cmd.Context(), saved)
-	if err != nil {
-		return r, err
-	}
-	for _, f := range []struct {
-		at   *string
-		with string
-	}{{&r.Account, given.Account}, {&r.FromName, given.FromName}, {&r.ReplyTo, given.ReplyTo}, {&r.Subject, given.Subject}, {&r.Text, given.Text}, {&r.HTML, given.HTML}, {&r.Webhook, given.Webhook}} {
-		if f.with != "" {
-			*f.at = f.with
-		}
-	}
-	if len(d.To) > 0 {
-		if r.To = given.To; len(r.To) != len(d.To) {
-			return r, fault.Wrap(fault.Invalid, "alerts test", errors.New("--to: that is no mail address"))
-		}
-	}
-	return r, nil
 }

@@ -28,7 +28,7 @@ type Config struct {
 	Holder string        // this process, unlike any other
 	Host   string        // this node, in words
 	Link   string        // where a person looks further
-	Every  time.Duration // between two looks; 30 s
+	Every  time.Duration // between two looks; 10 s
 }
 
 // Bounds of the desk.
@@ -40,6 +40,9 @@ const (
 	slack     = 10 * time.Minute
 	together  = 1000
 )
+
+// turn is whose turn it is to tell.
+const turn = "alert.turn"
 
 // looked is the setting with the time until when was looked for happenings.
 const looked = "alert.looked"
@@ -60,7 +63,7 @@ func New(cfg Config) *Desk {
 		cfg.Now = time.Now
 	}
 	if cfg.Every <= 0 {
-		cfg.Every = 30 * time.Second
+		cfg.Every = 10 * time.Second
 	}
 	if cfg.Noticed == nil {
 		cfg.Noticed = func(context.Context, News) {}

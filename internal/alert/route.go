@@ -117,3 +117,29 @@ func names[T ~string](all []T) string {
 
 // SecretName is under which name the secret of a webhook is kept.
 func SecretName(route string) string { return "alert/" + route }
+
+// With is the route with the values that are given in place of its own. One who gives a
+// webhook wants no mail, and the other way round.
+func (r Route) With(given Route) Route {
+	switch {
+	case given.Webhook != "":
+		r = Route{Name: r.Name, Events: r.Events, PerHour: r.PerHour}
+	case given.Account != "" || len(given.To) > 0:
+		r.Webhook = ""
+	}
+	if len(given.To) > 0 {
+		r.To = given.To
+	}
+	for _, f := range []struct {
+		at    *string
+		given string
+	}{
+		{&r.Account, given.Account}, {&r.FromName, given.FromName}, {&r.ReplyTo, given.ReplyTo}, {&r.Webhook, given.Webhook},
+		{&r.Subject, given.Subject}, {&r.Text, given.Text}, {&r.HTML, given.HTML},
+	} {
+		if f.given != "" {
+			*f.at = f.given
+		}
+	}
+	return r
+}

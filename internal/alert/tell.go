@@ -41,7 +41,7 @@ func (d *Desk) tell(ctx context.Context, routes []Route) error {
 	if err != nil || len(due) == 0 {
 		return err
 	}
-	mine, err := d.cfg.Store.TakeTurn(ctx, "alert.turn", d.cfg.Holder, now, now.Add(turnFor))
+	mine, err := d.cfg.Store.TakeTurn(ctx, turn, d.cfg.Holder, now, now.Add(turnFor))
 	if err != nil || !mine {
 		return err
 	}
@@ -59,7 +59,11 @@ func (d *Desk) tell(ctx context.Context, routes []Route) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err // the turn ends by itself: whatever is wrong, nobody else need run into it at once
+	}
+	_, err = d.cfg.Store.TakeTurn(ctx, turn, d.cfg.Holder, now, now)
+	return err
 }
 
 func (d *Desk) tellRoute(ctx context.Context, routes []Route, name string) error {

@@ -19,9 +19,12 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"golang.org/x/sync/semaphore"
 
+	"postern/internal/alert"
+	"postern/internal/check"
 	"postern/internal/door"
 	"postern/internal/fault"
 	"postern/internal/relay"
+	"postern/internal/secret"
 )
 
 // Prefix is where the API lives.
@@ -37,9 +40,11 @@ type Config struct {
 	Queue    Queue
 	Operator relay.Operator
 	Explain  func(ctx context.Context, msgs []relay.Message) error // says why waiting messages wait
-	Version  string
-	Now      func() time.Time
-	Log      *slog.Logger
+	// TestAlert really sends one alert, by a saved route or by values that are not saved.
+	TestAlert func(ctx context.Context, saved string, values alert.Route, signWith secret.Text) (check.Report, error)
+	Version   string
+	Now       func() time.Time
+	Log       *slog.Logger
 }
 
 // Queue is what the API reads of the store. Missing is fault.NotFound.
@@ -96,6 +101,7 @@ func (s *server) routes(a huma.API) {
 		op := s.operation(a, http.MethodPost, "/messages/{id}/"+string(act), string(act)+"-message", does, door.MayWriteQueue)
 		huma.Register(a, op, s.act(act))
 	}
+	huma.Register(a, s.operation(a, http.MethodPost, "/alerts/test", "test-alert", "Really send one test alert, and say stage by stage what came of it", door.MayAdmin), s.testAlert)
 	remove := s.operation(a, http.MethodDelete, "/messages/{id}", "delete-message", "Delete a message for good", door.MayWriteQueue)
 	remove.DefaultStatus = http.StatusNoContent
 	huma.Register(a, remove, s.remove)

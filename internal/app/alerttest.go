@@ -22,12 +22,18 @@ import (
 const testFor = 2 * time.Minute
 
 // TestAlert really sends one message the way a route says, past the queue, and tells
-// stage by stage what came of it. The route need not be saved. An empty secret is the
-// one that is kept for the route, if any. onStage may be nil.
-func (a *App) TestAlert(ctx context.Context, r alert.Route, signWith secret.Text, onStage func(check.Stage)) (check.Report, error) {
-	if r.Name == "" {
-		r.Name = "unsaved"
+// stage by stage what came of it. Nothing need be saved: saved names a route whose values
+// count where none are given, "" for none. An empty secret is the one that is kept for
+// the route, if any. onStage may be nil.
+func (a *App) TestAlert(ctx context.Context, saved string, given alert.Route, signWith secret.Text, onStage func(check.Stage)) (check.Report, error) {
+	r := alert.Route{Name: "unsaved"}
+	if saved != "" {
+		var err error
+		if r, err = a.Store.AlertRoute(ctx, saved); err != nil {
+			return check.Report{}, err
+		}
 	}
+	r = r.With(given)
 	if err := r.Check(); err != nil {
 		return check.Report{}, err
 	}

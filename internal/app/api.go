@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"time"
 
+	"postern/internal/alert"
 	"postern/internal/api"
+	"postern/internal/check"
 	"postern/internal/door"
 	"postern/internal/secret"
 )
@@ -21,6 +23,9 @@ func (a *App) withAPI(pages http.Handler) http.Handler {
 	mux.Handle("/", pages)
 	mux.Handle(api.Prefix, api.New(api.Config{
 		Intake: a.Intake(), Devices: a.Store.Device, Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
+		TestAlert: func(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
+			return a.TestAlert(ctx, saved, given, signWith, nil)
+		},
 		Explain: a.SayWhy, Version: a.version, Now: time.Now, Log: a.log.With("room", "api"),
 	}))
 	return mux

@@ -45,6 +45,9 @@ type Secrets interface {
 
 func (a Applier) alert(d Alert) (step, error) {
 	want, err := d.Route()
+	if err == nil {
+		err = want.Check()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func (a Applier) alert(d Alert) (step, error) {
 	return func(ctx context.Context) (Change, error) { return a.putAlert(ctx, want, clear) }, nil
 }
 
-// Route reads a route and checks it, the templates included.
+// Route reads a route. Whether it could work is its Check's to say.
 func (d Alert) Route() (alert.Route, error) {
 	r := alert.Route{
 		Name: d.Name, Account: strings.TrimSpace(d.Account), FromName: d.FromName, ReplyTo: strings.TrimSpace(d.ReplyTo),
@@ -81,7 +84,7 @@ func (d Alert) Route() (alert.Route, error) {
 		}
 		r.To = append(r.To, to)
 	}
-	return r, r.Check()
+	return r, nil
 }
 
 func (a Applier) putAlert(ctx context.Context, want alert.Route, clear *secret.Text) (Change, error) {

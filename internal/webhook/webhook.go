@@ -1,10 +1,8 @@
-// Package webhook hands a body to somebody's HTTP server, signed as the Standard
-// Webhooks specification says (standardwebhooks.com), so that receivers need write
-// nothing of their own to check it:
+// Package webhook hands a small body to somebody's HTTP server, signed in the same way
+// as files that are handed over, so that a receiver checks both alike:
 //
-//	webhook-id: the same on each try of one body
-//	webhook-timestamp: seconds since 1970 when this try was made
-//	webhook-signature: v1,BASE64 of HMAC-SHA256(secret, "id.timestamp.body")
+//	Postern-Signature: t=SECONDS,v1=HEX of HMAC-SHA256(secret, "SECONDS.body")
+//	Idempotency-Key: the same on each try of one body
 //
 // It makes one try. It keeps no secret, follows no redirect, and decides nothing about
 // a second try beyond the kind of its error.
@@ -16,7 +14,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,58 +29,33 @@ import (
 
 // The headers.
 const (
-	HeaderID        = "webhook-id"
-	HeaderTimestamp = "webhook-timestamp"
-	HeaderSignature = "webhook-signature"
+	HeaderSignature = "Postern-Signature"
+	HeaderID        = "Idempotency-Key"
 )
 
-// secretPrefix says that a secret is octets in base64, and not the text it looks like.
-const secretPrefix = "whsec_"
+// leastSecret is how many octets nobody guesses.
+const leastSecret = 16
 
 // maxAnswer is how much of an answer is read.
 const maxAnswer = 4 << 10
 
-// NewSecret makes a secret that every library takes.
-func NewSecret() secret.Text {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails since Go 1.24
-	return secret.New(secretPrefix + base64.StdEncoding.EncodeToString(b[:]))
-}
+// NewSecret makes a secret.
+func NewSecret() secret.Text { return secret.New(rand.Text() + rand.Text()) }
 
-// CheckSecret refuses one that anybody could guess, or that cannot be read.
+// CheckSecret refuses one that anybody could guess.
 func CheckSecret(s secret.Text) error {
-	key, err := keyOf(s)
-	if err != nil {
-		return err
-	}
-	if len(key) < 16 {
-		return fault.New(fault.Invalid, "check the webhook secret", "it has %d octets; at least 16 are needed", len(key))
+	if n := len(s.Reveal()); n < leastSecret {
+		return fault.New(fault.Invalid, "check the webhook secret", "it has %d octets; at least %d are needed", n, leastSecret)
 	}
 	return nil
 }
 
-func keyOf(s secret.Text) ([]byte, error) {
-	text, encoded := strings.CutPrefix(s.Reveal(), secretPrefix)
-	if !encoded {
-		return []byte(text), nil
-	}
-	key, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "check the webhook secret", "what follows %s is not base64", secretPrefix)
-	}
-	return key, nil
-}
-
 // Sign is the value of the signature header.
-func Sign(s secret.Text, id string, at time.Time, body []byte) (string, error) {
-	key, err := keyOf(s)
-	if err != nil {
-		return "", err
-	}
-	sum := hmac.New(sha256.New, key)
-	_, _ = fmt.Fprintf(sum, "%s.%d.", id, at.Unix())
+func Sign(s secret.Text, at time.Time, body []byte) string {
+	sum := hmac.New(sha256.New, []byte(s.Reveal()))
+	_, _ = fmt.Fprintf(sum, "%d.", at.Unix())
 	_, _ = sum.Write(body)
-	return "v1," + base64.StdEncoding.EncodeToString(sum.Sum(nil)), nil
+	return fmt.Sprintf("t=%d,v1=%s", at.Unix(), hex.EncodeToString(sum.Sum(nil)))
 }
 
 // Call is one try.
@@ -105,13 +78,8 @@ func Post(ctx context.Context, by http.RoundTripper, c Call) (answer string, err
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Postern")
 	req.Header.Set(HeaderID, c.ID)
-	req.Header.Set(HeaderTimestamp, strconv.FormatInt(c.At.Unix(), 10))
 	if !c.Secret.Empty() {
-		signature, err := Sign(c.Secret, c.ID, c.At, c.Body)
-		if err != nil {
-			return "", err
-		}
-		req.Header.Set(HeaderSignature, signature)
+		req.Header.Set(HeaderSignature, Sign(c.Secret, c.At, c.Body))
 	}
 	res, err := by.RoundTrip(req)
 	if err != nil {
