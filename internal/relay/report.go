@@ -37,6 +37,10 @@ const (
 // is left of the message it is about.
 func (d report) write(w io.Writer) error {
 	body := multipart.NewWriter(w)
+	// Nobody knew the number before the message was handed in, so it is not in there.
+	if err := body.SetBoundary("report_" + d.of.ID); err != nil {
+		return err
+	}
 	head := []struct{ key, value string }{
 		{"From", mime.QEncoding.Encode("utf-8", "Mail delivery") + " <" + d.from.String() + ">"},
 		{"To", "<" + d.to.String() + ">"},

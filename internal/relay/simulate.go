@@ -39,6 +39,21 @@ type pretender struct {
 	real    Upstream // nil: it was opened to pretend
 }
 
+func (s *Simulation) plan(ctx context.Context, msgs []Message) error {
+	if real, ok := s.Real.(planner); ok {
+		return real.plan(ctx, msgs)
+	}
+	return nil
+}
+
+// over is what carries the account's mail; what pretends carries none.
+func (p *pretender) over() Transport {
+	if p.real == nil || p.sim.Pretends(p.account) {
+		return ""
+	}
+	return over(p.real)
+}
+
 func (p *pretender) untried() bool { return p.real == nil || !proven(p.real) }
 
 // Send pretends while the account does. One that was opened to pretend cannot send: it

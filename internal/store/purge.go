@@ -10,8 +10,8 @@ import (
 // purgeAtOnce is how many rows go in one change, so that mail never waits long for it.
 const purgeAtOnce = 100
 
-// PurgeMessages forgets messages that were delivered, or failed and were reported,
-// before a time, with all that hangs on them, and says how many those were.
+// PurgeMessages forgets messages that were delivered or simulated, or failed and were
+// reported, before a time, with all that hangs on them, and says how many those were.
 func (s *Store) PurgeMessages(ctx context.Context, before time.Time) (purged int, err error) {
 	for after := ""; err == nil; {
 		var ids []string

@@ -12,7 +12,8 @@ import (
 
 // meetTwin notes what was handed in as a message, in the message's own commit. When it
 // is in the queue already that is fault.Conflict with [relay.Again], and nothing of the
-// second one stays. A twin that failed, or was deleted, stands in nobody's way.
+// second one stays. A twin that failed, went to nobody or was deleted stands in nobody's
+// way.
 //
 // The row of the first is locked before its message is looked at, so that of two at
 // once one waits for the other.
@@ -57,7 +58,7 @@ func scanTwin(row scanner) (t twin, err error) {
 
 // stillThere fails with fault.Conflict while a message is in the queue, or delivered.
 func stillThere(ctx context.Context, tx querier, id string) error {
-	n, err := column[int](ctx, tx, "queue message", `SELECT count(*) FROM messages WHERE id = $1 AND state <> 'failed'`, id)
+	n, err := column[int](ctx, tx, "queue message", `SELECT count(*) FROM messages WHERE id = $1 AND state NOT IN ('failed', 'simulated')`, id)
 	if err == nil && n > 0 {
 		err = fault.Wrap(fault.Conflict, "queue message", relay.Again{ID: id})
 	}
