@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +15,7 @@ import (
 
 func newFetch(c *cli) *cobra.Command {
 	return group("fetch", "Tasks that take attachments out of mailboxes",
-		newFetchList(c), newFetchRun(c), newFetchRuns(c), newFetchLedger(c))
+		newFetchList(c), newFetchRun(c), newFetchPreview(c), newFetchStop(c), newFetchRuns(c), newFetchLog(c), newFetchLedger(c))
 }
 
 func newFetchList(c *cli) *cobra.Command {
@@ -29,14 +32,11 @@ func newFetchList(c *cli) *cobra.Command {
 					return err
 				}
 				if asJSON {
-					if tasks == nil {
-						tasks = []fetch.Task{}
-					}
-					return writeJSON(c.stdout, tasks)
+					return writeJSON(c.stdout, some(tasks))
 				}
-				return table(c.stdout, "TASK\tACCOUNT\tFOLDER\tINTO\tEVERY\tDISABLED", func(line func(...string)) {
+				return table(c.stdout, "TASK\tACCOUNT\tFROM\tINTO\tWHEN\tDISABLED", func(line func(...string)) {
 					for _, t := range tasks {
-						line(t.Name, t.Account, t.Folder, t.Directory, t.Every.String(), fmt.Sprint(t.Disabled))
+						line(t.Name, t.Account, fromWhere(t), into(t.Handover), whenDue(t.Schedule), fmt.Sprint(t.Disabled))
 					}
 				})
 			})
@@ -46,36 +46,99 @@ func newFetchList(c *cli) *cobra.Command {
 	return cmd
 }
 
+// some is a list that JSON shows as [] when it is empty.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func fromWhere(t fetch.Task) string {
+	folders := strings.Join(t.Source.Folders, ", ")
+	if folders == "" {
+		folders = "INBOX"
+	}
+	if t.Source.Protocol == fetch.POP3 {
+		folders += " (POP3)"
+	}
+	return folders
+}
+
+func into(h fetch.Handover) string {
+	var places []string
+	if h.Directory != "" {
+		places = append(places, h.Directory)
+	}
+	switch {
+	case h.Object != nil:
+		places = append(places, h.Object.URL)
+	case h.Webhook != nil:
+		places = append(places, h.Webhook.URL)
+	case h.Command != nil:
+		places = append(places, "a command")
+	}
+	return strings.Join(places, ", then ")
+}
+
+func whenDue(s fetch.Schedule) string {
+	var words []string
+	if s.Watch {
+		words = append(words, "on arrival")
+	}
+	if s.Every > 0 {
+		every, _ := s.Every.MarshalText()
+		words = append(words, "every "+string(every))
+	}
+	if s.Cron != "" {
+		words = append(words, strings.TrimSpace(s.Cron+" "+s.Zone))
+	}
+	if len(words) == 0 {
+		return "by hand"
+	}
+	return strings.Join(words, ", ")
+}
+
 func newFetchRun(c *cli) *cobra.Command {
 	var asJSON, dry bool
 	cmd := &cobra.Command{
 		Use:     "run TASK",
 		Short:   "Run a task now (--dry-run: say what would be saved, touch nothing)",
+		Long:    "Run a task now, whether or not it is due or disabled. Ctrl-C ends the run in order: what it promised is finished by the next.",
 		Example: "  postern fetch run invoices --dry-run\n  postern fetch run invoices",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				opts := fetch.Options{DryRun: dry}
-				if !asJSON {
-					opts.Progress = func(e fetch.Event) { showEvent(c.stdout, e, dry) }
-				}
-				run, err := a.Fetch.RunTask(cmd.Context(), name[0], opts)
-				if asJSON {
-					if werr := writeJSON(c.stdout, run); werr != nil {
-						return werr
-					}
-					return err
-				}
-				if err == nil {
-					_, err = fmt.Fprintf(c.stdout, "%d looked at, %d taken, %d files, %d failed\n", run.Looked, run.Saved, run.Files, run.Failed)
-				}
-				return err
+				return c.runTask(cmd.Context(), a, name[0], fetch.Options{DryRun: dry}, asJSON)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "touch neither mailbox, ledger nor disk")
 	return cmd
+}
+
+func (c *cli) runTask(ctx context.Context, a *app.App, name string, opts fetch.Options, asJSON bool) error {
+	bar := newProgress(c.stderr)
+	opts.Progress = func(e fetch.Event) {
+		if !asJSON && e.State != fetch.NoMatch {
+			bar.end()
+			showEvent(c.stdout, e, opts.DryRun)
+		}
+		bar.of(e.Run.Looked, e.Run.Total)
+	}
+	run, err := a.Fetch.RunTask(ctx, name, opts)
+	bar.end()
+	if asJSON {
+		return errors.Join(writeJSON(c.stdout, run), err)
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(c.stdout, "%d looked at, %d taken, %d files, %d failed\n", run.Looked, run.Saved, run.Files, run.Failed)
+		if run.Stopped != "" {
+			_, _ = fmt.Fprintln(c.stderr, "stopped by", run.Stopped)
+		}
+	}
+	return err
 }
 
 // showEvent is one line a message, and one for each of its files.
@@ -91,6 +154,55 @@ func showEvent(w io.Writer, e fetch.Event, dry bool) {
 	_, _ = fmt.Fprintln(w, line)
 	for _, f := range e.Files {
 		_, _ = fmt.Fprintf(w, "    %s  %d bytes  %s\n", f.Name, f.Size, f.ContentType)
+	}
+}
+
+func newFetchPreview(c *cli) *cobra.Command {
+	var messages int
+	cmd := &cobra.Command{
+		Use:   "preview TASK",
+		Short: "Show what the newest messages would become: matches, names, paths",
+		Long: "Show what the newest messages would become, those that were dealt with before included.\n" +
+			"Touches neither mailbox, ledger nor disk.",
+		Example: "  postern fetch preview invoices --messages 10",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, name []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				task, err := a.Store.Task(cmd.Context(), name[0])
+				if err != nil {
+					return err
+				}
+				sample, err := task.SamplePath()
+				if err != nil {
+					return err
+				}
+				_, _ = fmt.Fprintln(c.stdout, "a file would be called, for instance:", sample)
+				opts := fetch.Options{DryRun: true, Everything: true, Messages: messages}
+				opts.Progress = func(e fetch.Event) { showEvent(c.stdout, e, true) }
+				_, err = a.Fetch.RunTask(cmd.Context(), name[0], opts)
+				return err
+			})
+		},
+	}
+	cmd.Flags().IntVar(&messages, "messages", 5, "so many, the newest first")
+	return cmd
+}
+
+func newFetchStop(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "stop TASK",
+		Short:   "Stop the run of a task, on whatever node it is; what it promised is finished by the next",
+		Example: "  postern fetch stop invoices",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, name []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				if err := a.FetchOperator().Stop(cmd.Context(), who(), name[0]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(c.stdout, name[0], "is told to stop")
+				return err
+			})
+		},
 	}
 }
 
@@ -112,14 +224,11 @@ func newFetchRuns(c *cli) *cobra.Command {
 					return err
 				}
 				if asJSON {
-					if runs == nil {
-						runs = []fetch.Run{}
-					}
-					return writeJSON(c.stdout, runs)
+					return writeJSON(c.stdout, some(runs))
 				}
-				return table(c.stdout, "STARTED\tLOOKED\tTAKEN\tFILES\tFAILED\tERROR", func(line func(...string)) {
+				return table(c.stdout, "RUN\tSTARTED\tTOOK\tLOOKED\tTAKEN\tFILES\tFAILED\tERROR", func(line func(...string)) {
 					for _, r := range runs {
-						line(when(r.Started), fmt.Sprint(r.Looked), fmt.Sprint(r.Saved), fmt.Sprint(r.Files), fmt.Sprint(r.Failed), r.Error)
+						line(r.ID, when(r.Started), took(r), fmt.Sprint(r.Looked), fmt.Sprint(r.Saved), fmt.Sprint(r.Files), fmt.Sprint(r.Failed), r.Error)
 					}
 				})
 			})
@@ -130,38 +239,35 @@ func newFetchRuns(c *cli) *cobra.Command {
 	return cmd
 }
 
-func newFetchLedger(c *cli) *cobra.Command {
-	var asJSON bool
-	var limit int
-	cmd := &cobra.Command{
-		Use:     "ledger TASK",
-		Short:   "List what became of each message, newest first",
-		Example: "  postern fetch ledger invoices --json",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, name []string) error {
+func took(r fetch.Run) string {
+	switch {
+	case r.Ended.IsZero():
+		return "running or cut off"
+	case r.Stopped != "":
+		return "stopped"
+	}
+	return r.Ended.Sub(r.Started).String()
+}
+
+func newFetchLog(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "log TASK [RUN]",
+		Short:   "Show what a run did, line by line; the last run without RUN",
+		Example: "  postern fetch log invoices",
+		Args:    args(cobra.RangeArgs(1, 2)),
+		RunE: func(cmd *cobra.Command, words []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				if _, err := a.Store.Task(cmd.Context(), name[0]); err != nil {
-					return err
-				}
-				entries, err := a.Store.Entries(cmd.Context(), name[0], limit)
+				lines, err := a.FetchOperator().Log(cmd.Context(), words[0], strings.Join(words[1:], ""))
 				if err != nil {
 					return err
 				}
-				if asJSON {
-					if entries == nil {
-						entries = []fetch.Entry{}
+				for _, l := range lines {
+					if _, err := fmt.Fprintln(c.stdout, when(l.At), l.Text); err != nil {
+						return err
 					}
-					return writeJSON(c.stdout, entries)
 				}
-				return table(c.stdout, "FOLDER\tUID\tSTATE\tFILES\tTRIES\tUPDATED\tREASON", func(line func(...string)) {
-					for _, e := range entries {
-						line(e.Folder, e.UID, string(e.State), fmt.Sprint(len(e.Files)), fmt.Sprint(e.Attempts), when(e.Updated), e.Reason)
-					}
-				})
+				return nil
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many")
-	return cmd
 }

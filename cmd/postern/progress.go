@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -34,6 +35,21 @@ func (p *progress) at(n int) {
 	}
 	p.shown = time.Now()
 	_, _ = fmt.Fprintf(p.w, "\r%d messages …", n)
+}
+
+// of shows a bar, where it is known how much there is to do.
+func (p *progress) of(n, total int) {
+	if total <= 0 || n > total {
+		p.at(n)
+		return
+	}
+	if p.w == nil || time.Since(p.shown) < redraw {
+		return
+	}
+	const width = 30
+	p.n, p.shown = n, time.Now()
+	full := width * n / total
+	_, _ = fmt.Fprintf(p.w, "\r[%s%s] %d of %d messages", strings.Repeat("#", full), strings.Repeat(".", width-full), n, total)
 }
 
 // end takes the line away.

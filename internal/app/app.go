@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -106,6 +107,7 @@ func (a *App) build(ctx context.Context) error {
 	})
 	a.Fetch = fetch.New(fetch.Config{
 		Ledger: a.Store, Sources: sources{a, &seats{}}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
+		Spool: filepath.Join(a.Config.DataDir, "spool"), Targets: a.target,
 	})
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"postern/internal/fetch"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -13,6 +14,11 @@ func (a *App) Operator() relay.Operator {
 	return relay.Operator{Relay: a.Relay, Audit: func(ctx context.Context, d relay.Deed) error {
 		return a.WriteDown(ctx, d.Who, string(d.What), d.Subject, d.Detail)
 	}}
+}
+
+// FetchOperator changes runs and the ledger by hand and writes it down.
+func (a *App) FetchOperator() fetch.Operator {
+	return fetch.Operator{Fetcher: a.Fetch, Audit: a.WriteDown}
 }
 
 // WriteDown adds a line to the audit log.

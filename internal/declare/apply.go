@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"reflect"
 	"regexp"
-	"time"
 
 	"postern/internal/door"
 	"postern/internal/fault"
@@ -131,61 +128,6 @@ func (a Applier) plan(doc Document) ([]step, error) {
 		}
 	}
 	return steps, nil
-}
-
-func (a Applier) task(d Task) (step, error) {
-	want := fetch.Task{
-		Name: d.Name, Account: d.Account, Folder: d.Folder, Every: time.Duration(d.Every), Start: fetch.Start(d.Start),
-		Unread: d.Unread, Inline: d.Inline, After: fetch.After(d.After), MoveTo: d.MoveTo, Disabled: d.Disabled,
-	}
-	if want.Folder == "" {
-		want.Folder = "INBOX"
-	}
-	if d.Directory == "" {
-		return nil, errors.New("directory: the folder where attachments go is needed")
-	}
-	dir, err := filepath.Abs(d.Directory)
-	if err != nil {
-		return nil, fmt.Errorf("directory: %w", err)
-	}
-	want.Directory = dir
-	switch want.Start {
-	case "":
-		want.Start = fetch.StartNew
-	case fetch.StartNew, fetch.StartAll:
-	default:
-		return nil, fmt.Errorf("start: %q is not known; allowed: new, all", d.Start)
-	}
-	switch want.After {
-	case "":
-		want.After = fetch.AfterNothing
-	case fetch.AfterNothing, fetch.AfterRead, fetch.AfterDelete:
-	case fetch.AfterMove:
-		if d.MoveTo == "" {
-			return nil, errors.New("after: move needs move_to: FOLDER")
-		}
-	default:
-		return nil, fmt.Errorf("after: %q is not known; allowed: nothing, read, move, delete", d.After)
-	}
-	if want.After != fetch.AfterMove && want.MoveTo != "" {
-		return nil, errors.New("move_to: is only used with after: move")
-	}
-	return func(ctx context.Context) (Change, error) {
-		c := Change{Kind: "task", Name: d.Name}
-		have, err := a.Tasks.Task(ctx, d.Name)
-		same := func() bool {
-			have.Created = time.Time{}
-			return reflect.DeepEqual(want, have)
-		}
-		return c.put(err, same, func() error {
-			if have.Directory != want.Directory {
-				if err := a.MakeDirectory(want.Directory); err != nil {
-					return fault.New(fault.Invalid, "make the directory", "%w", err).WithHint("create %s, writable for Postern, and apply again", want.Directory)
-				}
-			}
-			return a.Tasks.PutTask(ctx, want)
-		})
-	}, nil
 }
 
 // put decides between created, changed and unchanged. lookup is the error of

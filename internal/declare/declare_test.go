@@ -212,7 +212,7 @@ func TestApplyIsIdempotent(t *testing.T) {
 	if app.Cloud.Outlook != "https://outlook.office.com" || app.Cloud.SMTP.Port != 587 || app.Cloud.CA != "PEM" {
 		t.Errorf("cloud: %+v", app.Cloud)
 	}
-	if tk := m.tasks["invoices"]; tk.Every != 5*time.Minute || tk.Folder != "INBOX" || tk.Start != fetch.StartNew {
+	if tk := m.tasks["invoices"]; time.Duration(tk.Schedule.Every) != 5*time.Minute || tk.Handover.Directory != "/srv/invoices" || tk.After != (fetch.Action{Do: fetch.Move, To: "Archive"}) {
 		t.Errorf("task: %+v", tk)
 	}
 	if m.accounts["scan"].Mailbox != (mail.Address{Local: "scan", Domain: "contoso.com"}) || m.accounts["scan"].Method != vault.Delegated {
@@ -269,6 +269,9 @@ func TestBadDocumentsNameLineKeyAndWhatIsAllowed(t *testing.T) {
 		"not a list":    {"apps:\n  name: x\n", []string{"line 2", "list"}},
 		"secret shape":  {"apps:\n  - name: x\n    secret: hunter2hunter2\n", []string{"line 3", "{env: NAME}"}},
 		"two secrets":   {"apps:\n  - name: x\n    secret: {env: A, value: B}\n", []string{"line 3", "{file: PATH}"}},
+		"after":         {"tasks:\n  - name: x\n    after: burn\n", []string{"line 3", "nothing, read, flag, tag KEYWORD, move FOLDER, delete"}},
+		"pattern":       {"tasks:\n  - name: x\n    rules: [{match: {from: ['/(/']}}]\n", []string{"line 3", "missing closing )"}},
+		"within a task": {"tasks:\n  - name: x\n    handover: {webhook: {uri: x}}\n", []string{"line 3", "uri", "allowed: url"}},
 		"duration":      {"tasks:\n  - name: x\n    every: often\n", []string{"line 3", "5m"}},
 		"tls mode":      {"apps:\n  - name: x\n    custom:\n      smtp: {host: h, port: 1, tls: ssl}\n", []string{"starttls, implicit"}},
 		"yaml syntax":   {"apps: [\n", []string{"test.yaml", "line"}},
@@ -312,9 +315,8 @@ func TestRefusedBeforeAnythingIsWritten(t *testing.T) {
 		"short password":  {"devices:\n  - {name: d, account: a, password: {value: short}}\n", "8 characters"},
 		"sender":          {"devices:\n  - {name: d, account: a, senders: [x]}\n", "no @"},
 		"no directory":    {"tasks:\n  - {name: t, account: a}\n", "directory"},
-		"start":           {"tasks:\n  - {name: t, account: a, directory: /x, start: later}\n", "new, all"},
-		"after":           {"tasks:\n  - {name: t, account: a, directory: /x, after: burn}\n", "nothing, read, move, delete"},
-		"move nowhere":    {"tasks:\n  - {name: t, account: a, directory: /x, after: move}\n", "move_to"},
+		"start":           {"tasks:\n  - {name: t, account: a, directory: /x, start: later}\n", "source.start: \"later\" is not known; allowed: new, all"},
+		"move nowhere":    {"tasks:\n  - {name: t, account: a, directory: /x, after: move}\n", "move needs a folder"},
 		"move_to alone":   {"tasks:\n  - {name: t, account: a, directory: /x, move_to: Y}\n", "after: move"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postern/internal/door"
+	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/secret"
 )
@@ -94,7 +95,7 @@ func network(text string) (netip.Prefix, error) {
 // export writes a device down, without its password.
 func export(v door.Device) Device {
 	d := Device{Name: v.Name, Account: v.Account, Disabled: v.Disabled, NoLogin: v.Policy.NoLogin,
-		MaxSize: Size(v.Policy.MaxSize), PerMinute: v.Policy.PerMinute}
+		MaxSize: fetch.Size(v.Policy.MaxSize), PerMinute: v.Policy.PerMinute}
 	if v.Policy.Rewrite {
 		d.From = "rewrite"
 	}

@@ -9,18 +9,18 @@ package declare
 
 import (
 	"bytes"
+	"encoding"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
-	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"postern/internal/fault"
+	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/secret"
 )
@@ -92,83 +92,10 @@ type Device struct {
 	From      string     `yaml:"from,omitempty"`       // another sender: refuse (default), rewrite
 	Networks  []string   `yaml:"networks,omitempty"`   // where it may come from; absent: anywhere
 	NoLogin   bool       `yaml:"no_login,omitempty"`   // needs no login from its networks, at listed_listen
-	MaxSize   Size       `yaml:"max_size,omitempty"`   // 10MB; absent: max_message
+	MaxSize   fetch.Size `yaml:"max_size,omitempty"`   // 10MB; absent: max_message
 	PerMinute int        `yaml:"per_minute,omitempty"` // messages; absent: no cap
 	Disabled  bool       `yaml:"disabled,omitempty"`
 }
-
-// Size is a number of octets, written 500KB, 10MB or 1GB.
-type Size int64
-
-// UnmarshalYAML reads a number and its unit.
-func (s *Size) UnmarshalYAML(n *yaml.Node) error {
-	text, shift := strings.ToUpper(strings.TrimSpace(n.Value)), 0
-	for unit, by := range map[string]int{"KB": 10, "MB": 20, "GB": 30} {
-		if number, ok := strings.CutSuffix(text, unit); ok {
-			text, shift = strings.TrimSpace(number), by
-		}
-	}
-	v, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || v <= 0 || v > 1<<(40-shift) {
-		return fmt.Errorf("line %d: %q is not a size; allowed: 500KB, 10MB, 1GB", n.Line, n.Value)
-	}
-	*s = Size(v << shift)
-	return nil
-}
-
-// MarshalYAML writes it with the largest unit that fits.
-func (s Size) MarshalYAML() (any, error) {
-	for _, u := range []struct {
-		by   int
-		name string
-	}{{30, "GB"}, {20, "MB"}, {10, "KB"}} {
-		if n := int64(s) >> u.by; n > 0 && n<<u.by == int64(s) {
-			return fmt.Sprintf("%d%s", n, u.name), nil
-		}
-	}
-	return int64(s), nil
-}
-
-// Task is a fetch task.
-type Task struct {
-	Name      string   `yaml:"name"`
-	Account   string   `yaml:"account"`
-	Folder    string   `yaml:"folder,omitempty"` // INBOX
-	Directory string   `yaml:"directory"`
-	Every     Duration `yaml:"every,omitempty"` // 5m; 0 or absent: by hand
-	Start     string   `yaml:"start,omitempty"` // new (default), all
-	Unread    bool     `yaml:"unread,omitempty"`
-	Inline    bool     `yaml:"inline,omitempty"`
-	After     string   `yaml:"after,omitempty"` // nothing (default), read, move, delete
-	MoveTo    string   `yaml:"move_to,omitempty"`
-	Disabled  bool     `yaml:"disabled,omitempty"`
-}
-
-// Duration reads 90s, 5m, 1h30m.
-type Duration time.Duration
-
-// UnmarshalYAML reads Go's duration syntax.
-func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	v, err := time.ParseDuration(n.Value)
-	if err != nil || v < 0 {
-		return fmt.Errorf("line %d: %q is not a duration; allowed: 30s, 5m, 1h30m", n.Line, n.Value)
-	}
-	*d = Duration(v)
-	return nil
-}
-
-// MarshalYAML writes the short form.
-func (d Duration) MarshalYAML() (any, error) {
-	s := time.Duration(d).String()
-	s = strings.TrimSuffix(s, "0s")
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s, nil
-}
-
-// IsZero lets omitempty work.
-func (d Duration) IsZero() bool { return d == 0 }
 
 // SecretRef says where a secret is; exactly one field is set.
 type SecretRef struct {
@@ -276,6 +203,8 @@ func strict(n *yaml.Node, t reflect.Type) error {
 		t = t.Elem()
 	}
 	switch {
+	case n.Kind == yaml.ScalarNode:
+		return readable(n, t)
 	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for _, c := range n.Content {
 			if err := strict(c, t.Elem()); err != nil {
@@ -298,10 +227,26 @@ func strict(n *yaml.Node, t reflect.Type) error {
 	return nil
 }
 
+// readable has words of their own kind say what is wrong with them; the library would
+// not tell the line.
+func readable(n *yaml.Node, t reflect.Type) error {
+	word, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler)
+	if !ok {
+		return nil
+	}
+	if err := word.UnmarshalText([]byte(n.Value)); err != nil {
+		return fmt.Errorf("line %d: %w", n.Line, err)
+	}
+	return nil
+}
+
 func keys(t reflect.Type) []string {
 	var out []string
 	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
+		switch name, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); {
+		case options == "inline":
+			out = append(out, keys(t.Field(i).Type)...)
+		case name != "" && name != "-":
 			out = append(out, name)
 		}
 	}
@@ -310,8 +255,14 @@ func keys(t reflect.Type) []string {
 
 func field(t reflect.Type, key string) (reflect.Type, bool) {
 	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name == key {
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		if name == key && key != "" {
 			return t.Field(i).Type, true
+		}
+		if options == "inline" {
+			if f, ok := field(t.Field(i).Type, key); ok {
+				return f, true
+			}
 		}
 	}
 	return nil, false

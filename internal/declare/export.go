@@ -53,10 +53,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range tasks {
-		doc.Tasks = append(doc.Tasks, Task{
-			Name: v.Name, Account: v.Account, Folder: v.Folder, Directory: v.Directory, Every: Duration(v.Every),
-			Start: string(v.Start), Unread: v.Unread, Inline: v.Inline, After: string(v.After), MoveTo: v.MoveTo, Disabled: v.Disabled,
-		})
+		doc.Tasks = append(doc.Tasks, Task{Name: v.Name, Account: v.Account, Disabled: v.Disabled, Spec: v.Spec})
 	}
 	routes, err := a.Alerts.Routes(ctx)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postern/internal/handover"
 )
 
 // consumer takes finished files out of a directory, as the users of Postern do, and
@@ -16,7 +18,7 @@ import (
 type consumer struct {
 	dir       string
 	contents  []string
-	manifests []Manifest
+	manifests []handover.Manifest
 }
 
 func (c *consumer) collect(t *testing.T) {
@@ -35,7 +37,7 @@ func (c *consumer) collect(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.HasSuffix(e.Name(), ".manifest.json") && string(b) != "foreign" {
-			var m Manifest
+			var m handover.Manifest
 			if err := json.Unmarshal(b, &m); err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +95,7 @@ func (b *bench) revive() {
 
 func TestPowerCutAtEveryStep(t *testing.T) {
 	t.Parallel()
-	for _, after := range []After{AfterNothing, AfterRead, AfterMove, AfterDelete} {
+	for _, after := range []Deed{Nothing, MarkRead, Move, Delete} {
 		for _, greedy := range []bool{false, true} {
 			for _, foreign := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/greedy=%t/foreign=%t", after, greedy, foreign), func(t *testing.T) {
@@ -118,11 +120,11 @@ func TestPowerCutAtEveryStep(t *testing.T) {
 // powerCut cuts a run at step n, lets the next run repair, and checks that each
 // file was handed over once. A greedy consumer takes finished files away in
 // between; a foreign program occupies promised names.
-func powerCut(t *testing.T, n int, after After, greedy, foreign bool) string {
+func powerCut(t *testing.T, n int, after Deed, greedy, foreign bool) string {
 	t.Helper()
 	p := newPost(message("1", "a.pdf", "alpha", "b.pdf", "beta", "a.pdf", "gamma"), message("2", "a.pdf", "delta"))
-	b := newBench(t, p, func(task *Task) { task.After, task.MoveTo, task.Unread = after, "Archive", true })
-	c := &consumer{dir: b.task.Directory}
+	b := newBench(t, p, func(task *Task) { task.After, task.Source.Which = action(after), Unread })
+	c := &consumer{dir: b.task.Handover.Directory}
 
 	cut := b.until(t, n)
 	if foreign {
@@ -148,7 +150,7 @@ func powerCut(t *testing.T, n int, after After, greedy, foreign bool) string {
 			t.Fatalf("cut at step %d (%s): message %s is %s: %s", n, cut, e.UID, e.State, e.Reason)
 		}
 	}
-	if len(p.moved["Archive"]) != map[After]int{AfterMove: 2}[after] {
+	if len(p.moved["Archive"]) != map[Deed]int{Move: 2}[after] {
 		t.Fatalf("cut at step %d (%s): %d messages moved", n, cut, len(p.moved["Archive"]))
 	}
 	bodies := p.bodies
@@ -182,7 +184,7 @@ func occupy(t *testing.T, b *bench) {
 			if _, err := os.Lstat(f.Staging); err != nil {
 				continue
 			}
-			if err := os.WriteFile(filepath.Join(b.task.Directory, f.Name), []byte("foreign"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(b.task.Handover.Directory, f.Name), []byte("foreign"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -199,16 +201,16 @@ func TestTheManifestKnowsItsFiles(t *testing.T) {
 	b.run(t)
 
 	e := b.ledger.find(func(Entry) bool { return true })[0]
-	list, err := os.ReadFile(filepath.Join(b.task.Directory, e.Files[2].Name))
+	list, err := os.ReadFile(filepath.Join(b.task.Handover.Directory, e.Files[2].Name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m Manifest
+	var m handover.Manifest
 	if err := json.Unmarshal(list, &m); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"alpha", "beta"} {
-		got, err := os.ReadFile(filepath.Join(b.task.Directory, m.Files[i].Name))
+		got, err := os.ReadFile(filepath.Join(b.task.Handover.Directory, m.Files[i].Name))
 		if err != nil || string(got) != want {
 			t.Errorf("the manifest says %s, which holds %q (%v), want %q", m.Files[i].Name, got, err, want)
 		}
@@ -233,13 +235,13 @@ func TestOrphansAreSweptAndOthersKept(t *testing.T) {
 	p := newPost(message("1", "a.pdf", "alpha"))
 	b := newBench(t, p, nil)
 	b.until(t, 3) // written, not promised
-	foreign := filepath.Join(b.task.Directory, ".postern-00000000-x.part")
+	foreign := filepath.Join(b.task.Handover.Directory, ".postern-00000000-x.part")
 	if err := os.WriteFile(foreign, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Now().Add(-48 * time.Hour)
-	for _, name := range snapshot(t, b.task.Directory) {
-		if err := os.Chtimes(filepath.Join(b.task.Directory, name), old, old); err != nil {
+	for _, name := range snapshot(t, b.task.Handover.Directory) {
+		if err := os.Chtimes(filepath.Join(b.task.Handover.Directory, name), old, old); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,13 +249,13 @@ func TestOrphansAreSweptAndOthersKept(t *testing.T) {
 	b.revive()
 	b.run(t)
 	left := 0
-	for _, name := range snapshot(t, b.task.Directory) {
+	for _, name := range snapshot(t, b.task.Handover.Directory) {
 		if strings.HasSuffix(name, stagingSuffix) {
 			left++
 		}
 	}
-	if left != 1 || !exists(b.task.Directory, filepath.Base(foreign)) {
-		t.Errorf("after the sweep: %q", snapshot(t, b.task.Directory))
+	if left != 1 || !exists(b.task.Handover.Directory, filepath.Base(foreign)) {
+		t.Errorf("after the sweep: %q", snapshot(t, b.task.Handover.Directory))
 	}
 }
 
@@ -263,25 +265,25 @@ func TestAMissingDriveIsNotTakenForRenamedFiles(t *testing.T) {
 	b := newBench(t, p, nil)
 	b.until(t, slices.Index(b.steps(t), string(Staged))+1)
 
-	aside := b.task.Directory + "-aside"
-	if err := os.Rename(b.task.Directory, aside); err != nil {
+	aside := b.task.Handover.Directory + "-aside"
+	if err := os.Rename(b.task.Handover.Directory, aside); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(b.task.Directory, 0o700); err != nil {
+	if err := os.Mkdir(b.task.Handover.Directory, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	b.revive()
 	if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); err == nil {
 		t.Fatal("files on a missing drive count as handed over")
 	}
-	if err := os.Remove(b.task.Directory); err != nil {
+	if err := os.Remove(b.task.Handover.Directory); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(aside, b.task.Directory); err != nil {
+	if err := os.Rename(aside, b.task.Handover.Directory); err != nil {
 		t.Fatal(err)
 	}
 	b.revive()
-	if r := b.run(t); r.Files != 1 || !exists(b.task.Directory, "a.pdf") {
-		t.Errorf("after the drive is back: %+v, %q", r, snapshot(t, b.task.Directory))
+	if r := b.run(t); r.Files != 1 || !exists(b.task.Handover.Directory, "a.pdf") {
+		t.Errorf("after the drive is back: %+v, %q", r, snapshot(t, b.task.Handover.Directory))
 	}
 }

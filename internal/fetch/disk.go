@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"postern/internal/fault"
 )
 
@@ -20,12 +22,15 @@ import (
 // mailbox's. They end the run: the next message would fare no better.
 var errDisk = errors.New("directory")
 
-// disk is a task's directory. Staging names carry a mark of the task, so that
-// tasks may share a directory without sweeping each other's files.
+// disk is the directory a task stages files in: its own, where they get their final
+// names, or a private one of ours, when only a target wants them. Staging names carry
+// a mark of the task, so that tasks may share a directory without sweeping each
+// other's files.
 type disk struct {
-	dir  string
-	mark string
-	step func(string) // tests cut the run here
+	dir     string
+	mark    string
+	private bool
+	step    func(string) // tests cut the run here
 }
 
 const (
@@ -34,9 +39,14 @@ const (
 	orphanAge     = time.Hour // younger ones may be another node's, whose lock we do not know to be lost
 )
 
-func newDisk(t Task, step func(string)) disk {
+func newDisk(t Task, spool string, step func(string)) disk {
 	sum := sha256.Sum256([]byte(t.Name))
-	return disk{dir: filepath.Clean(t.Directory), mark: stagingPrefix + hex.EncodeToString(sum[:4]), step: step}
+	d := disk{dir: t.Handover.Directory, mark: stagingPrefix + hex.EncodeToString(sum[:4]), step: step}
+	if d.dir == "" {
+		d.private, d.dir = true, filepath.Join(spool, hex.EncodeToString(sum[:8]))
+	}
+	d.dir = filepath.Clean(d.dir)
+	return d
 }
 
 // diskError classifies: what a person must put right, and what time may.
@@ -62,6 +72,11 @@ func (d disk) diskError(op string, err error) error {
 func (d disk) check() error {
 	if !filepath.IsAbs(d.dir) {
 		return fault.New(fault.Invalid, "open directory", "%q is not an absolute path", d.dir)
+	}
+	if d.private {
+		if err := os.MkdirAll(d.dir, 0o700); err != nil {
+			return d.diskError("make spool", err)
+		}
 	}
 	info, err := os.Stat(d.dir)
 	if err == nil && !info.IsDir() {
@@ -119,19 +134,84 @@ func (s *stagedFile) Write(p []byte) (int, error) {
 	return n, s.d.diskError("stage file", err)
 }
 
-// Close makes the content durable; the directory is not synced yet.
+// Close ends writing; nothing is durable yet.
 func (s *stagedFile) Close() error {
 	s.d.step("written")
-	err := s.f.Sync()
-	if closeErr := s.f.Close(); err == nil {
-		err = closeErr
-	}
-	s.d.step("synced")
-	return s.d.diskError("sync file", err)
+	return s.d.diskError("stage file", s.f.Close())
 }
 
 func (s *stagedFile) file() File {
 	return File{Staging: s.f.Name(), Size: s.size, SHA256: hex.EncodeToString(s.hash.Sum(nil))}
+}
+
+// syncsAtOnce is how many files are made durable at a time: disks are better at many.
+const syncsAtOnce = 8
+
+// harden makes staged files durable, then their names.
+func (d disk) harden(files []File) error {
+	var g errgroup.Group
+	g.SetLimit(syncsAtOnce)
+	dirs := map[string]bool{}
+	for _, f := range files {
+		if f.Staging == "" {
+			continue
+		}
+		dirs[filepath.Dir(f.Staging)] = true
+		g.Go(func() error { return d.diskError("sync file", syncFile(f.Staging)) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	d.step("synced")
+	if !d.private {
+		if err := d.dropAnchor(); err != nil {
+			return err
+		}
+	}
+	for dir := range dirs {
+		if err := d.sync(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // Windows syncs only what may be written
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// syncNames makes the final names of parcels' files durable, and those of the
+// directories that were made for them.
+func (d disk) syncNames(list []*parcel) error {
+	dirs := map[string]bool{}
+	for _, p := range list {
+		for _, f := range p.Files {
+			if f.Staging == "" {
+				continue
+			}
+			root := filepath.Dir(f.Staging)
+			for dir := filepath.Dir(filepath.Join(root, filepath.FromSlash(f.Name))); !dirs[dir]; dir = filepath.Dir(dir) {
+				dirs[dir] = true
+				if dir == root {
+					break
+				}
+			}
+		}
+	}
+	for dir := range dirs {
+		if err := d.sync(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // discard removes staging files that were not promised; what cannot be removed now
@@ -178,12 +258,19 @@ const (
 	nameTaken         // a foreign file has the final name
 )
 
-// place renames a staged file to its final name without touching a file that has
-// that name already.
-func (d disk) place(f File) (moved, error) {
+// place renames a staged file to its final name, without touching a file that has that
+// name already unless it is to be overwritten.
+func (d disk) place(f File, overwrite bool) (moved, error) {
 	dir := filepath.Dir(f.Staging)
-	final := filepath.Join(dir, f.Name)
-	err := renameNew(f.Staging, final)
+	final := filepath.Join(dir, filepath.FromSlash(f.Name))
+	if err := d.makeWay(dir, filepath.Dir(final)); err != nil {
+		return 0, err
+	}
+	rename := renameNew
+	if overwrite {
+		rename = os.Rename
+	}
+	err := rename(f.Staging, final)
 	switch {
 	case err == nil:
 		return movedNow, nil
@@ -193,6 +280,18 @@ func (d disk) place(f File) (moved, error) {
 		return movedBefore, d.anchored(dir)
 	}
 	return 0, d.diskError("rename file", err)
+}
+
+// makeWay makes the directories below the task's. That one is never made here: when it
+// is away, it may be a mount that is.
+func (d disk) makeWay(root, dir string) error {
+	if dir == root {
+		return nil
+	}
+	if _, err := os.Stat(root); err != nil {
+		return d.diskError("make directory", err)
+	}
+	return d.diskError("make directory", os.MkdirAll(dir, 0o755)) //nolint:gosec // consumers are other users; the umask narrows it
 }
 
 // collided tells a foreign file from our own, linked but not yet unlinked.

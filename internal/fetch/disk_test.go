@@ -30,12 +30,12 @@ func TestPlace(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			d := newDisk(Task{Name: "t", Directory: t.TempDir()}, func(string) {})
+			d := newDisk(folderTask("t", t.TempDir()), "", func(string) {})
 			must(t, d.dropAnchor())
 			staging, final := filepath.Join(d.dir, "staging"), filepath.Join(d.dir, "final")
 			must(t, os.WriteFile(staging, []byte("ours"), 0o600))
 			tt.prepare(t, staging, final)
-			got, err := d.place(File{Staging: staging, Name: "final"})
+			got, err := d.place(File{Staging: staging, Name: "final"}, false)
 			if err != nil || got != tt.want {
 				t.Errorf("%d, %v; want %d", got, err, tt.want)
 			}
@@ -67,7 +67,7 @@ func TestLinkNew(t *testing.T) {
 
 func TestDiskErrors(t *testing.T) {
 	t.Parallel()
-	d := newDisk(Task{Name: "t", Directory: "/srv/in"}, nil)
+	d := newDisk(folderTask("t", "/srv/in"), "", nil)
 	for cause, want := range map[error]fault.Kind{
 		syscall.ENOSPC: fault.Temporary, syscall.EIO: fault.Temporary,
 		syscall.ENOENT: fault.NeedsAdmin, syscall.EACCES: fault.NeedsAdmin, syscall.EROFS: fault.NeedsAdmin,
@@ -77,4 +77,8 @@ func TestDiskErrors(t *testing.T) {
 			t.Errorf("%v is %s, want %s", cause, fault.KindOf(err), want)
 		}
 	}
+}
+
+func folderTask(name, dir string) Task {
+	return Task{Name: name, Account: "a", Spec: Spec{Handover: Handover{Directory: dir}}}
 }

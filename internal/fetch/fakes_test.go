@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,8 @@ type memory struct {
 	entries map[Key]Entry
 	runs    []Run
 	locks   map[string]lockOf
+	stops   map[string]string
+	lines   map[string][]Line
 	broken  error // what every write answers
 }
 
@@ -33,7 +36,7 @@ type lockOf struct {
 }
 
 func newMemory(tasks ...Task) *memory {
-	m := &memory{tasks: make(map[string]Task), entries: make(map[Key]Entry), locks: make(map[string]lockOf)}
+	m := &memory{tasks: make(map[string]Task), entries: make(map[Key]Entry), locks: make(map[string]lockOf), stops: map[string]string{}, lines: map[string][]Line{}}
 	for _, t := range tasks {
 		m.tasks[t.Name] = t
 	}
@@ -102,9 +105,7 @@ func (m *memory) Known(_ context.Context, task, folder string, uidValidity uint3
 }
 
 func (m *memory) Unfinished(_ context.Context, task string) ([]Entry, error) {
-	return m.find(func(e Entry) bool {
-		return e.Task == task && (e.State == Staged || e.State == Saved || e.State == EntryFailed)
-	}), nil
+	return m.find(func(e Entry) bool { return e.Task == task && e.State.Unfinished() }), nil
 }
 
 func (m *memory) find(want func(Entry) bool) []Entry {
@@ -131,15 +132,11 @@ func (m *memory) Entry(_ context.Context, k Key) (Entry, error) {
 	return e, nil
 }
 
-func (m *memory) Twin(_ context.Context, k Key, messageID, digest string) (Entry, error) {
-	all := m.find(func(e Entry) bool {
-		return e.Task == k.Task && e.Folder == k.Folder && e.UIDValidity != k.UIDValidity &&
-			e.MessageID == messageID && e.Digest == digest && (e.State == Saved || e.State == Done)
-	})
-	if len(all) == 0 {
-		return Entry{}, fault.NotFound
-	}
-	return all[0], nil
+func (m *memory) Twins(_ context.Context, k Key, messageID, digest string) ([]Entry, error) {
+	return m.find(func(e Entry) bool {
+		return e.Task == k.Task && e.Folder == k.Folder && e.Key != k && e.MessageID == messageID && e.Digest == digest &&
+			slices.Contains([]EntryState{Saved, HandedOver, ActionFailed, Done}, e.State)
+	}), nil
 }
 
 func (m *memory) PutEntries(_ context.Context, es ...Entry) error {
@@ -155,8 +152,52 @@ func (m *memory) PutEntries(_ context.Context, es ...Entry) error {
 	return nil
 }
 
-func (m *memory) Entries(_ context.Context, task string, _ int) ([]Entry, error) {
-	return m.find(func(e Entry) bool { return e.Task == task }), nil
+func (m *memory) DropEntries(_ context.Context, keys ...Key) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range keys {
+		delete(m.entries, k)
+	}
+	return nil
+}
+
+func (m *memory) Entries(_ context.Context, f Filter) ([]Entry, error) {
+	all := m.find(func(e Entry) bool {
+		return e.Task == f.Task && (f.UID == "" || e.UID == f.UID) && (len(f.States) == 0 || slices.Contains(f.States, e.State))
+	})
+	return all[min(f.Offset, len(all)):min(f.Offset+cmp.Or(f.Limit, 100), len(all))], nil
+}
+
+func (m *memory) PutLines(_ context.Context, run string, first int, lines ...Line) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if first != len(m.lines[run]) {
+		return fmt.Errorf("line %d after %d", first, len(m.lines[run]))
+	}
+	m.lines[run] = append(m.lines[run], lines...)
+	return nil
+}
+
+func (m *memory) Lines(_ context.Context, run string) ([]Line, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.lines[run]), nil
+}
+
+func (m *memory) StopTask(_ context.Context, task, who string, _ time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, runs := m.locks[task]; !runs {
+		return fault.Conflict
+	}
+	m.stops[task] = who
+	return nil
+}
+
+func (m *memory) StopWanted(_ context.Context, task string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stops[task], nil
 }
 
 func (m *memory) PutRun(_ context.Context, r Run) error {
@@ -277,7 +318,7 @@ func (l *line) valid(op string, v uint32, uid string) error {
 	return l.p.check(op, uid)
 }
 
-func (l *line) Describe(_ context.Context, v uint32, uids []string, _ bool, each func(mailbox.Brief)) error {
+func (l *line) Describe(_ context.Context, v uint32, uids []string, headers bool, each func(mailbox.Brief)) error {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	if err := l.valid("describe", v, ""); err != nil {
@@ -285,7 +326,12 @@ func (l *line) Describe(_ context.Context, v uint32, uids []string, _ bool, each
 	}
 	for _, uid := range uids {
 		if m := l.p.inbox[uid]; m != nil {
-			each(mailbox.Brief{ID: uid, Size: int64(len(m.raw)), Arrived: m.arrived})
+			b := mailbox.Brief{ID: uid, Size: int64(len(m.raw)), Arrived: m.arrived}
+			if headers {
+				head, _, _ := strings.Cut(m.raw, "\r\n\r\n")
+				b.Header = []byte(head + "\r\n\r\n")
+			}
+			each(b)
 		}
 	}
 	return nil
@@ -385,12 +431,14 @@ type bench struct {
 
 func newBench(t *testing.T, p *post, change func(*Task)) *bench {
 	t.Helper()
-	task := Task{
-		Name: "invoices", Account: "in@contoso.com", Folder: "INBOX", Directory: t.TempDir(),
-		Start: StartAll, After: AfterNothing, Created: epoch.Add(-time.Hour),
-	}
+	task := Task{Name: "invoices", Account: "in@contoso.com", Created: epoch.Add(-time.Hour), Spec: Spec{
+		Source: Origin{Start: StartAll}, Handover: Handover{Directory: t.TempDir()},
+	}}
 	if change != nil {
 		change(&task)
+	}
+	if err := task.Check(); err != nil {
+		t.Fatal(err)
 	}
 	b := &bench{ledger: newMemory(task), post: p, task: task, now: epoch.Add(time.Hour)}
 	b.Fetcher = New(Config{
@@ -421,4 +469,15 @@ func message(id string, pairs ...string) string {
 	}
 	b.WriteString("--frontier--\r\n")
 	return b.String()
+}
+
+// action is a deed with the folder or the word that tests use for it.
+func action(d Deed) Action {
+	switch d {
+	case Move:
+		return Action{d, "Archive"}
+	case Tag:
+		return Action{d, "Fetched"}
+	}
+	return Action{Do: d}
 }

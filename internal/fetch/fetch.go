@@ -45,54 +45,35 @@ import (
 	"time"
 )
 
-// Task is a scheduled fetch (product C1–C6, thin).
-type Task struct {
-	Name      string        `json:"name"`
-	Account   string        `json:"account"`   // whose mailbox
-	Folder    string        `json:"folder"`    // as the server names it; INBOX by default
-	Directory string        `json:"directory"` // absolute; where files go
-	Every     time.Duration `json:"every_ns"`  // 0: manual only
-	Start     Start         `json:"start"`
-	Unread    bool          `json:"unread"`            // only messages without \Seen
-	Inline    bool          `json:"inline"`            // also parts with Content-Disposition: inline
-	After     After         `json:"after"`             // what happens to the message
-	MoveTo    string        `json:"move_to,omitempty"` // for AfterMove
-	Disabled  bool          `json:"disabled"`
-	Created   time.Time     `json:"created"` // set by the store when the task is first put
-}
-
-// Start says which messages the first run looks at.
-type Start string
-
-// The starts.
-const (
-	StartNew Start = "new" // those that arrived after the task was made
-	StartAll Start = "all" // whatever is in the folder
-)
-
-// After is the mailbox action once the hand-over is durable.
-type After string
-
-// The actions.
-const (
-	AfterNothing After = "nothing"
-	AfterRead    After = "read"
-	AfterMove    After = "move"
-	AfterDelete  After = "delete"
-)
-
 // EntryState is how far one message came; docs/way-of-a-message.md draws the edges.
 type EntryState string
 
 // The states. A run resumes an entry from the state it finds.
 const (
-	Staged      EntryState = "staged"   // files lie synced under temporary names, final names are promised
-	Saved       EntryState = "saved"    // every file has its final name
-	Done        EntryState = "done"     // the mailbox action is made too
-	NoMatch     EntryState = "no_match" // nothing to take; never looked at again
-	EntryFailed EntryState = "failed"   // will be tried again
-	Parked      EntryState = "parked"   // tried too often; waits for a person
+	Seen         EntryState = "seen"          // was there before the task's cut-off; never looked at
+	NoMatch      EntryState = "no_match"      // nothing to take; never looked at again
+	Staged       EntryState = "staged"        // files lie synced under temporary names, final names are promised
+	Saved        EntryState = "saved"         // every file has its final name
+	HandedOver   EntryState = "handed_over"   // the target has them too
+	ActionFailed EntryState = "action_failed" // handed over, but the server will not do the mailbox action; asked again each run
+	Done         EntryState = "done"          // the mailbox action is made too
+	EntryFailed  EntryState = "failed"        // will be tried again
+	Parked       EntryState = "parked"        // tried too often; waits for a person
 )
+
+// States lists them in the order a message goes through them.
+func States() []EntryState {
+	return []EntryState{Seen, NoMatch, Staged, Saved, HandedOver, ActionFailed, Done, EntryFailed, Parked}
+}
+
+// Unfinished reports whether a run comes back to the message by itself.
+func (s EntryState) Unfinished() bool {
+	switch s {
+	case Staged, Saved, HandedOver, ActionFailed, EntryFailed:
+		return true
+	}
+	return false
+}
 
 // Place is what the ledger knows a folder by. Mailboxes share UIDVALIDITY values, so
 // the folder's name alone, or with that of an account that may be given another
@@ -115,21 +96,53 @@ type Entry struct {
 	MessageID string     `json:"message_id,omitempty"` // second guard; may be empty
 	Digest    string     `json:"sha256,omitempty"`     // SHA-256 of the whole message as it came, hex; with MessageID guards against a UIDVALIDITY change
 	State     EntryState `json:"state"`
-	Files     []File     `json:"files,omitempty"` // in the order of the parts; the manifest is the last
+	Files     []File     `json:"files,omitempty"` // in the order of the parts; a manifest is the last
 	Attempts  int        `json:"attempts"`
 	Reason    string     `json:"reason,omitempty"`
 	Run       string     `json:"run"`
 	Updated   time.Time  `json:"updated"`
+	About
+}
+
+// About is what people know a message by, and what its hand-over needs to go on with.
+type About struct {
+	From    string    `json:"from,omitempty"`
+	Subject string    `json:"subject,omitempty"`
+	Arrived time.Time `json:"arrived,omitzero"`
+	Size    int64     `json:"size,omitempty"`
+	Rule    string    `json:"rule,omitempty"`
+	Again   int       `json:"again,omitempty"`   // how often somebody asked for it to be taken again
+	Acted   bool      `json:"acted,omitempty"`   // the mailbox action is made, the target still wants it
+	Receipt string    `json:"receipt,omitempty"` // what the target said when it had everything
+
+	FromName    string    `json:"from_name,omitempty"`
+	FromAddress string    `json:"from_address,omitempty"`
+	Senders     []string  `json:"senders,omitempty"`
+	To          []string  `json:"to,omitempty"`
+	Cc          []string  `json:"cc,omitempty"`
+	ReplyTo     []string  `json:"reply_to,omitempty"`
+	Sent        time.Time `json:"sent,omitzero"`
+	Warnings    []string  `json:"warnings,omitempty"`
+	Body        string    `json:"body,omitempty"` // how it begins
+}
+
+// brief is what is kept of a message that was not taken.
+func (a About) brief() About {
+	return About{From: a.From, Subject: a.Subject, Arrived: a.Arrived, Size: a.Size, Again: a.Again}
 }
 
 // File is one handed-over file.
 type File struct {
-	Name        string `json:"name"`     // final name in Task.Directory, no separators
-	Staging     string `json:"-"`        // absolute path it was staged under; its directory is where Name will be
-	Original    string `json:"original"` // as the message called it
-	ContentType string `json:"content_type"`
+	Name        string `json:"name"`               // final name under Handover.Directory, with slashes
+	Kind        Kind   `json:"kind,omitempty"`     // "" is attachments
+	Staging     string `json:"-"`                  // absolute path it was staged under; Name is relative to its directory
+	Original    string `json:"original,omitempty"` // as the message called it
+	ContentType string `json:"content_type,omitempty"`
 	Size        int64  `json:"size"`
-	SHA256      string `json:"sha256"` // hex
+	SHA256      string `json:"sha256"`            // hex
+	Index       int    `json:"index,omitempty"`   // its place in the message, from 1
+	Receipt     string `json:"receipt,omitempty"` // what the target said when it had it
+	Dropped     bool   `json:"dropped,omitempty"` // not kept: a file of that name was there
 }
 
 // Run is the history of one run.
@@ -143,6 +156,35 @@ type Run struct {
 	Files   int       `json:"files"`  // files handed over, manifests not counted
 	Failed  int       `json:"failed"`
 	Error   string    `json:"error,omitempty"`
+	Counts
+}
+
+// Counts are what else a run tells of itself.
+type Counts struct {
+	Total   int    `json:"total"`             // messages that were to be looked at
+	NoMatch int    `json:"no_match"`          // of those looked at
+	Acted   int    `json:"acted"`             // messages whose mailbox action was made
+	Bytes   int64  `json:"bytes"`             // read
+	Left    int    `json:"left,omitempty"`    // for the next run, because of a limit
+	Stopped string `json:"stopped,omitempty"` // who stopped it
+}
+
+// Line is a line of a run's log.
+type Line struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
+// Filter chooses entries of a task; the zero values choose all.
+type Filter struct {
+	Task   string
+	Folder string // the end of the place: INBOX
+	UID    string
+	States []EntryState
+	Text   string // in sender, subject, Message-ID or a file's name
+	Run    string
+	Limit  int // 0: 100
+	Offset int
 }
 
 // Ledger is the durable memory of tasks. Missing is fault.NotFound, a lost race
@@ -157,18 +199,25 @@ type Ledger interface {
 	// Conflict while another has it. The same holder may lock again to extend.
 	LockTask(ctx context.Context, task, holder string, now, until time.Time) error
 	UnlockTask(ctx context.Context, task, holder string) error
+	// StopTask asks whoever has the lock to give it up, and says who asked; Conflict
+	// when nobody has it. StopWanted is how the holder hears of it: "" is no.
+	StopTask(ctx context.Context, task, who string, now time.Time) error
+	StopWanted(ctx context.Context, task string) (who string, err error)
 
 	// Known returns the state of every ledger entry under (task, folder, uidvalidity).
 	Known(ctx context.Context, task, folder string, uidValidity uint32) (map[string]EntryState, error)
-	// Unfinished returns the task's entries in Staged, Saved or EntryFailed, whatever their UIDVALIDITY.
+	// Unfinished returns the task's entries in an unfinished state, whatever their UIDVALIDITY.
 	Unfinished(ctx context.Context, task string) ([]Entry, error)
 	Entry(ctx context.Context, k Key) (Entry, error)
-	// Twin finds a Saved or Done entry of the task and folder under another UIDVALIDITY
-	// with the same message id and digest; NotFound when there is none.
-	Twin(ctx context.Context, k Key, messageID, digest string) (Entry, error)
-	PutEntries(ctx context.Context, e ...Entry) error                     // insert or replace, all or none
-	Entries(ctx context.Context, task string, limit int) ([]Entry, error) // newest first
+	// Twins finds other entries of the task and folder that were saved or more, with
+	// the same message id and digest; a handful at most.
+	Twins(ctx context.Context, k Key, messageID, digest string) ([]Entry, error)
+	PutEntries(ctx context.Context, e ...Entry) error // insert or replace, all or none
+	DropEntries(ctx context.Context, keys ...Key) error
+	Entries(ctx context.Context, f Filter) ([]Entry, error) // newest first
 
-	PutRun(ctx context.Context, r Run) error                         // insert or replace
+	PutRun(ctx context.Context, r Run) error // insert or replace; the oldest are forgotten
+	PutLines(ctx context.Context, run string, first int, lines ...Line) error
+	Lines(ctx context.Context, run string) ([]Line, error)
 	Runs(ctx context.Context, task string, limit int) ([]Run, error) // newest first
 }

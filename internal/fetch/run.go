@@ -1,36 +1,45 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/handover"
 	"postern/internal/mailbox"
 )
 
 const (
-	maxAttempts   = 3 // of a message, one a run
+	defaultTries  = 3 // of a message, one a run
 	maxReconnects = 5 // in a row without a message done
-	actEvery      = 50
 )
 
 // run is one run of a task.
 type run struct {
 	*Fetcher
-	task  Task
-	opts  Options
-	place string // of the folder on the present connection
-	disk  disk
-	rec   Run
+	task   Task
+	opts   Options
+	rec    Run
+	disk   disk
+	path   handover.PathTemplate
+	target handover.Target // nil: the folder is all
+	log    journal
+	told   counter
 
-	stumbled map[string]bool // messages that broke the connection once in this run
-	settled  map[string]bool // messages this run has dealt with and does not come back to
-	progress int             // grows with every message settled
-	refusal  error           // why the server would not mark saved messages
+	// The folder in use on the present connection.
+	place    string
+	validity uint32
+	present  map[string]bool // ids in it
+
+	stumbled map[Key]bool // messages that broke the connection once in this run
+	suspect  map[Key]bool // messages that were in flight when one broke, and are read alone
+	settled  map[Key]bool // messages this run has dealt with and does not come back to
+	progress int          // grows with every message settled
+	trouble  error        // the first that did not stop the run
 }
 
 // lost marks a failure after which a new connection may help.
@@ -51,12 +60,22 @@ func source(ctx context.Context, err error) error {
 	return err
 }
 
-// all brings earlier messages to their end, then makes passes over the folder, a
-// new one after each broken connection: what is done is known, so a pass simply
-// starts over.
+// troubled notes what does not stop the run.
+func (r *run) troubled(err error) {
+	if r.trouble == nil {
+		r.trouble = err
+	}
+	r.log.add(r.cfg.Now(), "trouble: "+err.Error())
+}
+
+// all brings earlier messages to their end, then goes over the folders, anew after each
+// broken connection: what is done is known, so a pass simply starts over.
 func (r *run) all(ctx context.Context) error {
-	if err := r.disk.check(); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
+	}
+	if r.target != nil {
+		defer func() { _ = r.target.Close() }() // nothing depends on how it ends
 	}
 	if !r.opts.DryRun {
 		if err := r.resume(ctx); err != nil {
@@ -65,10 +84,10 @@ func (r *run) all(ctx context.Context) error {
 	}
 	broken, before := 0, 0
 	for {
-		err := r.pass(ctx)
+		err := r.session(ctx)
 		var l lost
 		if err == nil {
-			return r.refusal
+			return cmp.Or(r.blame(ctx), r.trouble)
 		}
 		if !errors.As(err, &l) || ctx.Err() != nil {
 			return err
@@ -80,10 +99,26 @@ func (r *run) all(ctx context.Context) error {
 			return l.err
 		}
 		r.cfg.Log.WarnContext(ctx, "connection_lost", "task", r.task.Name, "run", r.rec.ID, "error", l.err, "reconnect", broken)
+		r.log.add(r.cfg.Now(), "connection lost: "+l.err.Error())
 		if err := sleep(ctx, r.cfg.Pause<<(broken-1)); err != nil {
 			return err
 		}
 	}
+}
+
+// prepare makes ready what the hand-over needs, before the mailbox is bothered.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if r.path, err = r.task.Handover.pathTemplate(); err != nil {
+		return err
+	}
+	if err := r.disk.check(); err != nil {
+		return err
+	}
+	if r.task.Handover.Kind() == "" || r.opts.DryRun {
+		return nil
+	}
+	r.target, err = r.cfg.Targets(ctx, r.task)
+	return err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -97,250 +132,258 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// resume finishes what was promised before, which takes no mailbox, and sweeps
-// what never was.
+// resume finishes what was promised before, which takes no mailbox, and sweeps what
+// never was.
 func (r *run) resume(ctx context.Context) error {
 	unfinished, err := r.cfg.Ledger.Unfinished(ctx, r.task.Name)
 	if err != nil {
 		return ledgerError(err)
 	}
 	promised := make(map[string]bool)
+	var staged, owed []*parcel
 	for _, e := range unfinished {
 		for _, f := range e.Files {
 			promised[f.Staging] = true
+		}
+		switch {
+		case e.State == Staged:
+			staged = append(staged, &parcel{Entry: e})
+		case e.State == Saved && r.target != nil:
+			owed = append(owed, &parcel{Entry: e})
 		}
 	}
 	if err := r.disk.sweep(promised, r.cfg.Now()); err != nil {
 		return err
 	}
-	for _, e := range unfinished {
-		if e.State != Staged {
-			continue
-		}
-		if err := r.finish(ctx, &e); err != nil {
-			return err
-		}
-		r.saved(ctx, Event{UID: e.UID, MessageID: e.MessageID, Files: e.attachments()})
+	if staged, err = r.finish(ctx, staged); err != nil {
+		return err
 	}
-	return nil
+	return r.deliver(ctx, append(owed, staged...))
 }
 
-// pass goes over the folder once on one connection.
-func (r *run) pass(ctx context.Context) (err error) {
-	src, err := r.cfg.Sources.Open(ctx, r.task.Account, IMAP)
+// session goes over the folders once, on one connection.
+func (r *run) session(ctx context.Context) error {
+	src, err := r.cfg.Sources.Open(ctx, r.task.Account, r.task.protocol())
 	if err != nil {
 		return source(ctx, err)
 	}
 	defer func() { _ = src.Close() }() // nothing depends on how it ends
-	src.Use(r.task.Folder)
-	r.place = Place(src.Mailbox(), r.task.Folder)
-	if err := r.target(ctx, src); err != nil {
+	r.rec.Left = 0
+	if err := r.targets(ctx, src); err != nil {
 		return err
 	}
-	validity, uids, err := src.Search(ctx, mailbox.Query{Unread: r.task.Unread, Since: r.since()})
+	folders, err := r.folders(ctx, src)
 	if err != nil {
 		return source(ctx, err)
 	}
-	known, err := r.cfg.Ledger.Known(ctx, r.task.Name, r.place, validity)
-	if err != nil {
-		return ledgerError(err)
-	}
-	failed, err := r.settle(ctx, src, validity)
-	if err != nil {
+	if err := r.leave(ctx, src.Mailbox(), folders); err != nil {
 		return err
 	}
-	todo := r.choose(uids, known, failed)
-	for chunk := range slices.Chunk(todo, actEvery) {
-		if err := r.chunk(ctx, src, validity, chunk, failed); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// target checks that messages can be moved before the first is read.
-func (r *run) target(ctx context.Context, src Source) error {
-	if r.task.After != AfterMove {
-		return nil
-	}
-	there, err := src.HasFolder(ctx, r.task.MoveTo)
-	if err != nil {
-		return source(ctx, err)
-	}
-	if !there {
-		return fault.New(fault.NeedsAdmin, "look for target folder", "the mailbox has no folder %q", r.task.MoveTo).
-			WithHint("create the folder in the mailbox, or choose another")
-	}
-	return nil
-}
-
-// since is a lower bound of arrival that no time zone can spoil.
-func (r *run) since() time.Time {
-	if r.task.Start != StartNew || r.task.Created.IsZero() {
-		return time.Time{}
-	}
-	return r.task.Created.UTC().Truncate(24*time.Hour).AddDate(0, 0, -1)
-}
-
-// early reports a message that arrived before the task was made. Servers keep
-// whole seconds.
-func (r *run) early(arrived time.Time) bool {
-	return r.task.Start == StartNew && arrived.Before(r.task.Created.Truncate(time.Second))
-}
-
-// settle makes the outstanding actions of earlier runs, and returns the messages to
-// be tried again. Entries of a folder that is no longer there, or no longer the
-// task's, are closed: nothing more can be done under their numbers.
-func (r *run) settle(ctx context.Context, src Source, validity uint32) (failed map[string]Entry, err error) {
-	failed = make(map[string]Entry)
-	unfinished, err := r.cfg.Ledger.Unfinished(ctx, r.task.Name)
-	if err != nil {
-		return nil, ledgerError(err)
-	}
-	var saved []Entry
-	for _, e := range unfinished {
-		here := e.Folder == r.place && e.UIDValidity == validity
-		switch {
-		case here && e.State == Saved:
-			saved = append(saved, e)
-		case here && e.State == EntryFailed:
-			failed[e.UID] = e
-		case !here && !r.opts.DryRun:
-			if err := r.close(ctx, e); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return failed, r.act(ctx, src, validity, saved)
-}
-
-func (r *run) close(ctx context.Context, e Entry) error {
-	switch e.State {
-	case Saved:
-		e.State, e.Reason = Done, "the folder was replaced; the message there is another's now"
-	case EntryFailed:
-		e.State, e.Reason = Parked, "the folder was replaced; "+e.Reason
-	default:
-		return nil
-	}
-	return r.put(ctx, &e)
-}
-
-// choose keeps the messages nobody has dealt with, and adds those to be tried again.
-func (r *run) choose(uids []string, known map[string]EntryState, failed map[string]Entry) []string {
-	var todo []string
-	for _, uid := range uids {
-		if _, seen := known[uid]; !seen && !r.settled[uid] {
-			todo = append(todo, uid)
-		}
-	}
-	for uid := range failed {
-		if !r.settled[uid] && !slices.Contains(todo, uid) {
-			todo = append(todo, uid)
-		}
-	}
-	return todo
-}
-
-// chunk takes some messages and acts on those that were saved.
-func (r *run) chunk(ctx context.Context, src Source, validity uint32, uids []string, failed map[string]Entry) error {
-	type described struct {
-		size    int64
-		arrived time.Time
-	}
-	about := make(map[string]described, len(uids))
-	err := src.Describe(ctx, validity, uids, false, func(b mailbox.Brief) {
-		about[b.ID] = described{b.Size, b.Arrived}
-	})
-	if err != nil {
-		return source(ctx, err)
-	}
-	var saved []Entry
-	for _, uid := range uids {
-		e, again := failed[uid]
-		if !again {
-			e = Entry{Key: Key{Task: r.task.Name, Folder: r.place, UIDValidity: validity, UID: uid}}
-		}
-		d, there := about[uid]
-		if !there {
-			err = r.gone(ctx, &e)
-		} else if !r.early(d.arrived) {
-			err = r.message(ctx, src, &e, d.size, d.arrived)
+	for _, name := range folders {
+		err := r.folder(ctx, src, name)
+		if errors.Is(err, fault.NotFound) && !errors.As(err, new(lost)) {
+			r.troubled(err) // a folder that is gone is no reason to leave the others
+			continue
 		}
 		if err != nil {
 			return err
 		}
-		if e.State == Saved {
-			saved = append(saved, e)
-		}
 	}
-	return r.act(ctx, src, validity, saved)
-}
-
-// gone closes the book on a message that failed before and has left the folder.
-func (r *run) gone(ctx context.Context, e *Entry) error {
-	if e.State != EntryFailed || r.opts.DryRun {
-		return nil
-	}
-	e.State, e.Reason = Parked, "no longer in the folder; "+e.Reason
-	return r.put(ctx, e)
-}
-
-// act makes the mailbox action for saved messages. When the server refuses, they
-// stay saved and the next run asks again; fetching others goes on meanwhile.
-func (r *run) act(ctx context.Context, src Source, validity uint32, saved []Entry) error {
-	if len(saved) == 0 || r.opts.DryRun {
-		return nil
-	}
-	uids := make([]string, 0, len(saved))
-	for _, e := range saved {
-		uids = append(uids, e.UID)
-	}
-	var err error
-	switch r.task.After {
-	case AfterRead:
-		err = src.MarkRead(ctx, validity, uids)
-	case AfterMove:
-		err = src.Move(ctx, validity, uids, r.task.MoveTo)
-	case AfterDelete:
-		err = src.Delete(ctx, validity, uids)
-	}
-	if err != nil {
-		err = source(ctx, fmt.Errorf("files are saved, but the messages are not dealt with (%s): %w", r.task.After, err))
-		switch fault.KindOf(err) {
-		case fault.Permanent, fault.NeedsAdmin, fault.NotFound, fault.Denied, fault.Invalid:
-			r.refusal = err
-			return nil
-		}
-		return err
-	}
-	r.step("acted")
-	now := r.cfg.Now()
-	for i := range saved {
-		saved[i].State, saved[i].Run, saved[i].Updated = Done, r.rec.ID, now
-	}
-	if err := r.cfg.Ledger.PutEntries(ctx, saved...); err != nil {
-		return ledgerError(err)
-	}
-	r.step(string(Done))
 	return nil
 }
 
-// report tells about a message that is dealt with.
-func (r *run) report(ctx context.Context, ev Event) {
-	r.progress++
-	level := slog.LevelInfo
-	switch ev.State {
-	case NoMatch:
-		level = slog.LevelDebug
-	case EntryFailed, Parked:
-		level = slog.LevelWarn
+func (t Task) protocol() Protocol {
+	if t.Source.Protocol == "" {
+		return IMAP
 	}
-	if !r.opts.DryRun {
-		r.cfg.Log.Log(ctx, level, "message_"+string(ev.State), "task", r.task.Name, "run", r.rec.ID,
-			"uid", ev.UID, "message_id", ev.MessageID, "files", len(ev.Files), "reason", ev.Reason)
+	return t.Source.Protocol
+}
+
+// targets sees to it that messages can be moved before the first is read.
+func (r *run) targets(ctx context.Context, src Source) error {
+	for _, a := range []Action{r.task.After, r.task.Unmatched, r.task.Failure.Do} {
+		if a.Do != Move {
+			continue
+		}
+		there, err := src.HasFolder(ctx, a.To)
+		if err == nil && !there && r.task.MakeFolders && !r.opts.DryRun {
+			there, err = true, src.MakeFolder(ctx, a.To)
+		}
+		if err != nil {
+			return source(ctx, err)
+		}
+		if !there && !(r.opts.DryRun && r.task.MakeFolders) {
+			return fault.New(fault.NeedsAdmin, "look for target folder", "the mailbox has no folder %q", a.To).
+				WithHint("create the folder in the mailbox, choose another, or say make_folders: true")
+		}
 	}
-	if r.opts.Progress != nil {
-		r.opts.Progress(ev)
+	return nil
+}
+
+// folders lists the folders to look at. Patterns do not find those that messages are
+// moved to: they would be taken again there.
+func (r *run) folders(ctx context.Context, src Source) ([]string, error) {
+	wanted := r.task.Source.Folders
+	if len(wanted) == 0 {
+		wanted = []string{"INBOX"}
 	}
+	out := newChoice(r.task.Source.Exclude)
+	if !strings.ContainsAny(strings.Join(wanted, ""), "*?") {
+		return out.without(wanted), nil
+	}
+	all, err := src.Folders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range []Action{r.task.After, r.task.Unmatched, r.task.Failure.Do} {
+		if a.Do == Move {
+			out.words = append(out.words, a.To)
+		}
+	}
+	in := newChoice(wanted)
+	var names []string
+	for _, f := range all {
+		if !f.Closed && in.has(f.Name) {
+			names = append(names, f.Name)
+		}
+	}
+	return out.without(names), nil
+}
+
+// choice is a list of folder names, some of them patterns.
+type choice struct {
+	words    []string
+	patterns Patterns
+}
+
+func newChoice(names []string) choice {
+	var c choice
+	for _, n := range names {
+		p, err := NewPattern(n)
+		if err == nil && strings.ContainsAny(n, "*?") && !p.negate {
+			c.patterns = append(c.patterns, p)
+		} else {
+			c.words = append(c.words, n)
+		}
+	}
+	return c
+}
+
+func (c choice) has(name string) bool {
+	for _, w := range c.words {
+		if w == name || strings.EqualFold(w, "INBOX") && strings.EqualFold(name, "INBOX") {
+			return true
+		}
+	}
+	return len(c.patterns) > 0 && c.patterns.Fit(name)
+}
+
+func (c choice) without(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if !c.has(n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// leave closes the entries of folders that are no longer the task's.
+func (r *run) leave(ctx context.Context, box string, folders []string) error {
+	if r.opts.DryRun {
+		return nil
+	}
+	ours := make(map[string]bool)
+	for _, f := range folders {
+		ours[Place(box, f)] = true
+	}
+	unfinished, err := r.cfg.Ledger.Unfinished(ctx, r.task.Name)
+	if err != nil {
+		return ledgerError(err)
+	}
+	for _, e := range unfinished {
+		if !ours[e.Folder] {
+			if err := r.close(ctx, e, "the folder is no longer the task's"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// close ends an entry whose message cannot be reached any more under its id.
+func (r *run) close(ctx context.Context, e Entry, why string) error {
+	switch e.State {
+	case Saved, HandedOver, ActionFailed:
+		if e.State == Saved && r.target != nil {
+			return nil // the target still wants it, which takes no mailbox
+		}
+		e.State, e.Reason = Done, why
+	case EntryFailed:
+		e.State, e.Reason = Parked, why+"; "+e.Reason
+	default:
+		return nil
+	}
+	return r.put(ctx, &parcel{Entry: e})
+}
+
+// query is what the server is asked for.
+func (r *run) query() mailbox.Query {
+	o := r.task.Source
+	q := mailbox.Query{Unread: o.Which == Unread, Unflagged: o.Which == Unflagged, Raw: o.Search}
+	if o.Which == Untagged {
+		q.Untagged = r.task.After.To
+	}
+	if least := r.least(); !least.IsZero() {
+		q.Since = least.UTC().Truncate(day).AddDate(0, 0, -1) // no time zone can spoil this bound
+	}
+	return q
+}
+
+// least is the earliest arrival of a message that the task looks at.
+func (r *run) least() time.Time {
+	o := r.task.Source
+	least := o.Since.Time
+	later := func(t time.Time) {
+		if t.After(least) {
+			least = t
+		}
+	}
+	if o.Start != StartAll && !r.task.Created.IsZero() {
+		later(r.task.Created.Truncate(time.Second)) // servers keep whole seconds
+	}
+	if o.MaxAge > 0 {
+		later(r.cfg.Now().Add(-time.Duration(o.MaxAge)))
+	}
+	return least
+}
+
+func (r *run) tries() int {
+	if r.task.Failure.Tries > 0 {
+		return r.task.Failure.Tries
+	}
+	return defaultTries
+}
+
+func (r *run) clash() handover.Clash { return r.task.Handover.Clash }
+
+func (r *run) key(id string) Key {
+	return Key{Task: r.task.Name, Folder: r.place, UIDValidity: r.validity, UID: id}
+}
+
+// put enters parcels in the ledger, in one commit.
+func (r *run) put(ctx context.Context, parcels ...*parcel) error {
+	entries := make([]Entry, 0, len(parcels))
+	for _, p := range parcels {
+		p.Run, p.Updated = r.rec.ID, r.cfg.Now()
+		entries = append(entries, p.Entry)
+	}
+	if len(entries) == 0 || r.opts.DryRun {
+		return nil
+	}
+	if err := r.cfg.Ledger.PutEntries(ctx, entries...); err != nil {
+		return ledgerError(err)
+	}
+	r.step(fmt.Sprint(entries[0].State))
+	return nil
 }

@@ -34,13 +34,13 @@ func TestSecondRunDownloadsNothing(t *testing.T) {
 func TestActions(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		after             After
+		after             Deed
 		seen, gone, moved bool
-	}{{AfterNothing, false, false, false}, {AfterRead, true, false, false}, {AfterMove, false, true, true}, {AfterDelete, false, true, false}} {
+	}{{Nothing, false, false, false}, {MarkRead, true, false, false}, {Move, false, true, true}, {Delete, false, true, false}} {
 		t.Run(string(tt.after), func(t *testing.T) {
 			t.Parallel()
 			p := newPost(message("1", "a.pdf", "alpha"), message("2"))
-			b := newBench(t, p, func(task *Task) { task.After, task.MoveTo = tt.after, "Archive" })
+			b := newBench(t, p, func(task *Task) { task.After = action(tt.after) })
 			b.run(t)
 			m := p.inbox["1"]
 			if (m == nil) != tt.gone || (m != nil && m.seen) != tt.seen || (len(p.moved["Archive"]) == 1) != tt.moved {
@@ -61,8 +61,8 @@ func TestWhichMessages(t *testing.T) {
 		want   int
 	}{
 		{"all", func(*Task) {}, 3},
-		{"unread", func(task *Task) { task.Unread = true }, 2},
-		{"new", func(task *Task) { task.Start, task.Created = StartNew, epoch.Add(400*time.Millisecond) }, 2},
+		{"unread", func(task *Task) { task.Source.Which = Unread }, 2},
+		{"new", func(task *Task) { task.Source.Start, task.Created = StartNew, epoch.Add(400*time.Millisecond) }, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +82,7 @@ func TestWhichMessages(t *testing.T) {
 func TestDryRunTouchesNothing(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "../../a.pdf", "alpha", "CON", "beta"), message("2"))
-	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Do: Delete} })
 	var events []Event
 	r, err := b.RunTask(t.Context(), b.task.Name, Options{DryRun: true, Progress: func(e Event) { events = append(events, e) }})
 	if err != nil || r.Saved != 1 || r.Files != 2 {
@@ -91,7 +91,7 @@ func TestDryRunTouchesNothing(t *testing.T) {
 	if len(events) != 2 || events[0].Files[0].Name != "a.pdf" || events[0].Files[1].Name != "_CON" || events[0].Files[0].Size != 5 || events[1].State != NoMatch {
 		t.Errorf("events: %+v", events)
 	}
-	if names := snapshot(t, b.task.Directory); len(names) != 0 {
+	if names := snapshot(t, b.task.Handover.Directory); len(names) != 0 {
 		t.Errorf("files: %q", names)
 	}
 	if len(b.ledger.entries)+len(b.ledger.runs)+len(b.ledger.locks)+p.changes != 0 {
@@ -103,12 +103,12 @@ func TestBrokenConnectionsAreResumed(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", strings.Repeat("b", 4000)), message("3", "c.pdf", "gamma"))
 	p.cutAfter, p.cuts = 900, 1
-	b := newBench(t, p, func(task *Task) { task.After = AfterMove; task.MoveTo = "Archive" })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Move, "Archive"} })
 	r := b.run(t)
 	if r.Saved != 3 || r.Failed != 0 || p.opens < 2 || len(p.moved["Archive"]) != 3 {
 		t.Errorf("%+v, %d connections, %d moved", r, p.opens, len(p.moved["Archive"]))
 	}
-	if names := snapshot(t, b.task.Directory); len(names) != 7 { // 3 files, 3 manifests, the anchor
+	if names := snapshot(t, b.task.Handover.Directory); len(names) != 7 { // 3 files, 3 manifests, the anchor
 		t.Errorf("files: %q", names)
 	}
 }
@@ -125,12 +125,12 @@ func TestAMessageThatBreaksConnectionsIsParkedAtLast(t *testing.T) {
 	b := newBench(t, p, nil)
 	for i, want := range []EntryState{EntryFailed, EntryFailed, Parked, Parked} {
 		b.run(t)
-		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, "1"})
+		e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, "INBOX"), 14, "1"})
 		if err != nil || e.State != want || e.Reason == "" {
 			t.Fatalf("run %d: %+v, %v; want %s", i+1, e, err, want)
 		}
 	}
-	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, b.task.Folder), 14, "2"}); err != nil || e.State != Done {
+	if e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, "INBOX"), 14, "2"}); err != nil || e.State != Done {
 		t.Errorf("the message behind it: %+v, %v", e, err)
 	}
 }
@@ -186,7 +186,7 @@ func TestRefusedActionDoesNotStopFetching(t *testing.T) {
 		}
 		return nil
 	}
-	b := newBench(t, p, func(task *Task) { task.After = AfterRead })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Do: MarkRead} })
 	for range 2 {
 		if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, fault.NeedsAdmin) {
 			t.Fatalf("a refused action goes unsaid: %v", err)
@@ -209,7 +209,7 @@ func TestRefusedActionDoesNotStopFetching(t *testing.T) {
 func TestMissingTargetStopsBeforeTheFirstDownload(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"))
-	b := newBench(t, p, func(task *Task) { task.After, task.MoveTo = AfterMove, "Nowhere" })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Move, "Nowhere"} })
 	_, err := b.RunTask(t.Context(), b.task.Name, Options{})
 	if !errors.Is(err, fault.NeedsAdmin) || fault.HintOf(err) == "" || p.bodies != 0 {
 		t.Errorf("%v, %d downloads", err, p.bodies)
@@ -219,12 +219,12 @@ func TestMissingTargetStopsBeforeTheFirstDownload(t *testing.T) {
 func TestRenumberedFolder(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
-	b := newBench(t, p, func(task *Task) { task.After = AfterRead })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Do: MarkRead} })
 	b.run(t)
 	p.validity = 15
 	p.inbox = map[string]*letter{"7": {raw: message("1", "a.pdf", "alpha"), arrived: epoch}, "8": {raw: message("3", "a.pdf", "gamma"), arrived: epoch}}
 	b.run(t)
-	c := &consumer{dir: b.task.Directory}
+	c := &consumer{dir: b.task.Handover.Directory}
 	c.collect(t)
 	slices.Sort(c.contents)
 	if !slices.Equal(c.contents, []string{"alpha", "beta", "gamma"}) {
@@ -272,8 +272,8 @@ func TestDirectoryTrouble(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPost(message("1", "a.pdf", "alpha"))
-			b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
-			tt.hurt(t, b.task.Directory)
+			b := newBench(t, p, func(task *Task) { task.After = Action{Do: Delete} })
+			tt.hurt(t, b.task.Handover.Directory)
 			_, err := b.RunTask(t.Context(), b.task.Name, Options{})
 			if !errors.Is(err, fault.NeedsAdmin) || fault.HintOf(err) == "" {
 				t.Errorf("%v (%s)", err, fault.KindOf(err))
@@ -295,10 +295,10 @@ func must(t *testing.T, err error) {
 func TestDirectoryVanishesBetweenMessages(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
-	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Do: Delete} })
 	p.fail = func(op string, uid string) error {
 		if op == "body" && uid == "2" {
-			return os.Rename(b.task.Directory, b.task.Directory+"-aside")
+			return os.Rename(b.task.Handover.Directory, b.task.Handover.Directory+"-aside")
 		}
 		return nil
 	}
@@ -308,10 +308,10 @@ func TestDirectoryVanishesBetweenMessages(t *testing.T) {
 	if p.changes != 0 {
 		t.Error("the mailbox was changed")
 	}
-	must(t, os.Rename(b.task.Directory+"-aside", b.task.Directory))
+	must(t, os.Rename(b.task.Handover.Directory+"-aside", b.task.Handover.Directory))
 	p.fail = nil
 	b.run(t)
-	c := &consumer{dir: b.task.Directory}
+	c := &consumer{dir: b.task.Handover.Directory}
 	c.collect(t)
 	slices.Sort(c.contents)
 	if !slices.Equal(c.contents, []string{"alpha", "beta"}) || len(p.inbox) != 0 {
@@ -322,12 +322,12 @@ func TestDirectoryVanishesBetweenMessages(t *testing.T) {
 func TestFailingLedgerLeavesTheMailAlone(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"))
-	b := newBench(t, p, func(task *Task) { task.After = AfterDelete })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Do: Delete} })
 	b.ledger.broken = fault.New(fault.Temporary, "put entries", "disk full")
 	if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); err == nil {
 		t.Fatal("no error")
 	}
-	if p.changes != 0 || exists(b.task.Directory, "a.pdf") {
+	if p.changes != 0 || exists(b.task.Handover.Directory, "a.pdf") {
 		t.Error("went on without the ledger")
 	}
 }
@@ -370,25 +370,25 @@ func TestCancelledRunIsResumed(t *testing.T) {
 		t.Errorf("locks %v, run %+v", b.ledger.locks, b.ledger.runs[0])
 	}
 	p.fail = nil
-	if r := b.run(t); r.Looked != 1 || r.Saved != 1 {
+	if r := b.run(t); r.Looked != 2 || r.Saved != 2 {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestManyMessages(t *testing.T) {
 	t.Parallel()
-	const count = 3*actEvery + 7
+	const count = 3*groupMessages + 7
 	var raws []string
 	for i := range count {
 		raws = append(raws, message(fmt.Sprint(i), "same name.pdf", fmt.Sprint("content ", i)))
 	}
 	p := newPost(raws...)
-	b := newBench(t, p, func(task *Task) { task.After = AfterMove; task.MoveTo = "Archive" })
+	b := newBench(t, p, func(task *Task) { task.After = Action{Move, "Archive"} })
 	if r := b.run(t); r.Saved != count {
 		t.Fatalf("%+v", r)
 	}
 	seen := make(map[string]bool)
-	files, err := filepath.Glob(filepath.Join(b.task.Directory, "same name*.pdf"))
+	files, err := filepath.Glob(filepath.Join(b.task.Handover.Directory, "same name*.pdf"))
 	must(t, err)
 	for _, f := range files {
 		body, err := os.ReadFile(f)
@@ -406,7 +406,7 @@ func TestAnotherMailboxUnderTheSameAccount(t *testing.T) {
 	t.Parallel()
 	first, second := newPost(message("1", "a.pdf", "alpha")), newPost(message("2", "b.pdf", "beta"))
 	second.address = "other@contoso.com"
-	b := newBench(t, first, func(task *Task) { task.After = AfterMove; task.MoveTo = "Done" })
+	b := newBench(t, first, func(task *Task) { task.After = Action{Move, "Done"} })
 	first.fail = func(op string, _ string) error {
 		if op == "move" {
 			return fault.New(fault.NeedsAdmin, op, "not now")
@@ -418,7 +418,7 @@ func TestAnotherMailboxUnderTheSameAccount(t *testing.T) {
 	}
 	b.cfg.Sources = second
 	b.run(t)
-	names := strings.Join(snapshot(t, b.task.Directory), " ")
+	names := strings.Join(snapshot(t, b.task.Handover.Directory), " ")
 	if !strings.Contains(names, "a.pdf") || !strings.Contains(names, "b.pdf") {
 		t.Errorf("files: %s", names)
 	}

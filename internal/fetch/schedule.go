@@ -15,10 +15,12 @@ type schedule struct {
 	*Fetcher
 	running sync.WaitGroup
 	slots   chan struct{}
+	news    chan struct{} // somebody's mail has arrived
 
-	mu   sync.Mutex
-	busy map[string]bool
-	hold map[string]time.Time // by account: a server asked for patience
+	mu      sync.Mutex
+	busy    map[string]bool
+	hold    map[string]time.Time // by account: a server asked for patience; by task: its target did
+	watched map[string]*watch    // by task
 }
 
 // Run runs tasks as they become due until ctx ends, then waits for those under way,
@@ -30,16 +32,24 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	s := &schedule{
 		Fetcher: f,
 		slots:   make(chan struct{}, f.cfg.Workers),
+		news:    make(chan struct{}, 1),
 		busy:    make(map[string]bool),
 		hold:    make(map[string]time.Time),
+		watched: make(map[string]*watch),
 	}
 	defer s.running.Wait()
 	for {
 		if err := s.look(ctx); err != nil && ctx.Err() == nil {
 			f.cfg.Log.ErrorContext(ctx, "tasks_unknown", "error", err)
 		}
-		if err := sleep(ctx, f.cfg.Poll); err != nil {
-			return nil //nolint:nilerr // being told to stop is no failure
+		tick := time.NewTimer(f.cfg.Poll)
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return nil
+		case <-s.news:
+			tick.Stop()
+		case <-tick.C:
 		}
 	}
 }
@@ -51,6 +61,7 @@ func (s *schedule) look(ctx context.Context) error {
 	if err != nil {
 		return ledgerError(err)
 	}
+	s.watchOver(ctx, tasks)
 	last := make(map[string]time.Time, len(tasks))
 	var due []Task
 	for _, t := range tasks {
@@ -79,16 +90,34 @@ func (s *schedule) look(ctx context.Context) error {
 func (s *schedule) due(ctx context.Context, t Task) (started time.Time, wait bool, err error) {
 	now := s.cfg.Now()
 	s.mu.Lock()
-	wait = s.busy[t.Name] || now.Before(s.hold[t.Account])
+	wait = s.busy[t.Name] || now.Before(s.hold[t.Account]) || now.Before(s.hold[taskHold(t)])
 	s.mu.Unlock()
-	if wait || t.Disabled || t.Every <= 0 {
+	if wait || t.Disabled || t.Schedule.manual() {
 		return time.Time{}, true, nil
 	}
 	last, err := s.cfg.Ledger.Runs(ctx, t.Name, 1)
-	if err != nil || len(last) == 0 {
+	if err != nil {
 		return time.Time{}, false, ledgerError(err)
 	}
-	return last[0].Started, now.Before(last[0].Started.Add(t.Every)), nil
+	if len(last) > 0 {
+		started = last[0].Started
+	}
+	return started, !s.wakes(t.Name) && now.Before(t.next(started)), nil
+}
+
+// taskHold is what a task's own patience is kept under; account names have no NUL.
+func taskHold(t Task) string { return "\x00" + t.Name }
+
+// next is when a task is due that last ran at a time, zero for never: at once then, or
+// when its expression says so for the first time.
+func (t Task) next(last time.Time) time.Time {
+	if last.IsZero() {
+		if t.Schedule.Cron == "" {
+			return last
+		}
+		last = t.Created
+	}
+	return t.Schedule.Next(last)
 }
 
 func (s *schedule) start(ctx context.Context, t Task) {
@@ -121,8 +150,12 @@ func (s *schedule) note(ctx context.Context, t Task, rec Run, err error) {
 			"kind", fault.KindOf(err).String(), "error", err, "hint", fault.HintOf(err))
 	}
 	if e := fault.As(err); e != nil && e.RetryAfter > 0 {
+		who := t.Account
+		if errors.Is(err, errTarget) {
+			who = taskHold(t)
+		}
 		s.mu.Lock()
-		s.hold[t.Account] = s.cfg.Now().Add(e.RetryAfter)
+		s.hold[who] = s.cfg.Now().Add(e.RetryAfter)
 		s.mu.Unlock()
 	}
 }

@@ -42,7 +42,7 @@ func office(t *testing.T, d *desk, change func(*Config), do func(t *testing.T, l
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		for i := range tasks {
-			tasks[i].Directory = t.TempDir()
+			tasks[i].Handover.Directory = t.TempDir()
 			if tasks[i].Name == "" {
 				tasks[i].Name = tasks[i].Account
 			}
@@ -66,6 +66,8 @@ func office(t *testing.T, d *desk, change func(*Config), do func(t *testing.T, l
 	})
 }
 
+func every(d time.Duration) Spec { return Spec{Schedule: Schedule{Every: Duration(d)}} }
+
 // pass lets synthetic time go by.
 func pass(d time.Duration) {
 	<-time.After(d)
@@ -83,7 +85,7 @@ func TestTasksRunWhenDue(t *testing.T) {
 			}
 		}
 		task, _ := ledger.Task(t.Context(), "manual")
-		task.Every = time.Hour
+		task.Schedule.Every = Duration(time.Hour)
 		if err := ledger.PutTask(t.Context(), task); err != nil {
 			t.Fatal(err)
 		}
@@ -95,8 +97,8 @@ func TestTasksRunWhenDue(t *testing.T) {
 		if d.count("manual") != 1 || d.count("often") != before {
 			t.Errorf("a change went unnoticed: %v", d.runs)
 		}
-	}, Task{Account: "often", Every: 5 * time.Minute}, Task{Account: "seldom", Every: time.Hour},
-		Task{Account: "manual"}, Task{Account: "disabled", Every: time.Minute, Disabled: true})
+	}, Task{Account: "often", Spec: every(5 * time.Minute)}, Task{Account: "seldom", Spec: every(time.Hour)},
+		Task{Account: "manual"}, Task{Account: "disabled", Spec: every(time.Minute), Disabled: true})
 }
 
 func TestABadTaskStopsNoOther(t *testing.T) {
@@ -112,7 +114,7 @@ func TestABadTaskStopsNoOther(t *testing.T) {
 		if d.count("bad") != 11 || d.count("good") != 11 {
 			t.Errorf("bad %d, good %d", d.count("bad"), d.count("good"))
 		}
-	}, Task{Account: "bad", Every: time.Minute}, Task{Account: "good", Every: time.Minute})
+	}, Task{Account: "bad", Spec: every(time.Minute)}, Task{Account: "good", Spec: every(time.Minute)})
 }
 
 func TestThrottledAccountIsLeftAlone(t *testing.T) {
@@ -128,8 +130,8 @@ func TestThrottledAccountIsLeftAlone(t *testing.T) {
 		if d.count("two") != 1 {
 			t.Errorf("%d sign-ins to the other mailbox", d.count("two"))
 		}
-	}, Task{Name: "a", Account: "one", Every: time.Minute}, Task{Name: "b", Account: "one", Every: time.Minute},
-		Task{Name: "c", Account: "two", Every: time.Minute})
+	}, Task{Name: "a", Account: "one", Spec: every(time.Minute)}, Task{Name: "b", Account: "one", Spec: every(time.Minute)},
+		Task{Name: "c", Account: "two", Spec: every(time.Minute)})
 }
 
 func TestSlowTaskDoesNotOverlapItself(t *testing.T) {
@@ -149,7 +151,7 @@ func TestSlowTaskDoesNotOverlapItself(t *testing.T) {
 		if _, err := other.RunTask(t.Context(), "slow", Options{}); fault.KindOf(err) != fault.Conflict {
 			t.Errorf("another node ran it too: %v", err)
 		}
-	}, Task{Account: "slow", Every: time.Minute}, Task{Account: "quick", Every: time.Minute})
+	}, Task{Account: "slow", Spec: every(time.Minute)}, Task{Account: "quick", Spec: every(time.Minute)})
 }
 
 func TestStopWaitsForRunsUnderWay(t *testing.T) {
@@ -160,7 +162,7 @@ func TestStopWaitsForRunsUnderWay(t *testing.T) {
 		close(stopped)
 		return context.Cause(ctx)
 	}}
-	office(t, d, nil, func(t *testing.T, _ *memory) { pass(time.Minute) }, Task{Account: "slow", Every: time.Minute})
+	office(t, d, nil, func(t *testing.T, _ *memory) { pass(time.Minute) }, Task{Account: "slow", Spec: every(time.Minute)})
 	select {
 	case <-stopped:
 	default:
@@ -185,7 +187,7 @@ func TestNoMoreThanTheWorkers(t *testing.T) {
 	}}
 	var tasks []Task
 	for i := range 7 {
-		tasks = append(tasks, Task{Account: fmt.Sprint("task", i), Every: 24 * time.Hour})
+		tasks = append(tasks, Task{Account: fmt.Sprint("task", i), Spec: every(24 * time.Hour)})
 	}
 	office(t, d, func(c *Config) { c.Workers = 2 }, func(t *testing.T, _ *memory) {
 		pass(time.Hour)
@@ -205,7 +207,7 @@ func TestBusyWorkersServeEveryTaskInTurn(t *testing.T) {
 				t.Errorf("%s ran %d times: %v", account, d.count(account), d.runs)
 			}
 		}
-	}, Task{Account: "a", Every: time.Minute}, Task{Account: "b", Every: time.Minute}, Task{Account: "c", Every: time.Minute})
+	}, Task{Account: "a", Spec: every(time.Minute)}, Task{Account: "b", Spec: every(time.Minute)}, Task{Account: "c", Spec: every(time.Minute)})
 }
 
 // lapsed is a ledger whose locks cannot be extended.
@@ -239,7 +241,7 @@ func TestLostLockEndsTheRun(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				ledger := &lapsed{memory: newMemory(Task{Name: "t", Account: "a", Directory: t.TempDir()}), err: tt.err}
+				ledger := &lapsed{memory: newMemory(folderTask("t", t.TempDir())), err: tt.err}
 				d := &desk{do: func(ctx context.Context, _ string) error { return sleep(ctx, time.Hour) }}
 				start := time.Now()
 				_, err := New(Config{Ledger: ledger, Sources: d, Holder: "node"}).RunTask(t.Context(), "t", Options{})

@@ -53,7 +53,7 @@ type Source interface {
 	Describe(ctx context.Context, uidValidity uint32, ids []string, headers bool, each func(mailbox.Brief)) error
 	// Bodies streams messages, several of them in flight where the protocol allows, and
 	// calls each once for every id, in any order, one at a time. The reader gives io.EOF
-	// only when the message was whole. A message that is gone is fault.NotFound, one the
+	// only when the message was whole, and what each leaves of it is skipped. A message that is gone is fault.NotFound, one the
 	// server cannot give is what the server said; the reader is nil then, and the others
 	// go on. Bodies ends with each's first error, as it is, or with what broke the
 	// connection; what each was not told of by then is undecided.

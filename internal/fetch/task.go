@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/handover"
 	"postern/internal/mail"
 )
 
@@ -19,6 +21,9 @@ type Config struct {
 	Log     *slog.Logger
 	Now     func() time.Time // nil: time.Now
 	Holder  string           // names this process among the nodes; must differ between them
+	Spool   string           // directory for what is on its way to targets
+	// Targets makes a task's target, with its key.
+	Targets func(ctx context.Context, t Task) (handover.Target, error)
 
 	MaxMessage int64         // largest message read, octets; 0: 512 MiB
 	Workers    int           // tasks run at a time; 0: 4
@@ -65,18 +70,26 @@ type Options struct {
 	// DryRun reads and reports, and changes nothing: not the mailbox, the directory
 	// or the ledger.
 	DryRun bool
+	// Everything also looks at messages that were dealt with, the newest first; only
+	// for dry runs.
+	Everything bool
+	// Messages is how many are looked at, 0 for as many as the task says.
+	Messages int
 	// Progress is told about each message once it is dealt with; nil: nobody is.
 	Progress func(Event)
 }
 
 // Event is what became, or in a dry run would become, of a message.
 type Event struct {
+	Folder    string     `json:"folder"`
 	UID       string     `json:"uid"`
 	MessageID string     `json:"message_id,omitempty"`
+	From      string     `json:"from,omitempty"`
 	Subject   string     `json:"subject,omitempty"`
 	State     EntryState `json:"state"`
 	Files     []File     `json:"files,omitempty"` // without the manifest
 	Reason    string     `json:"reason,omitempty"`
+	Run       Run        `json:"-"` // as far as it is
 }
 
 // RunTask runs a task now, whether or not it is disabled or due. It is
@@ -87,14 +100,12 @@ func (f *Fetcher) RunTask(ctx context.Context, name string, opts Options) (Run, 
 	if err != nil {
 		return Run{}, fmt.Errorf("fetch %s: %w", name, err)
 	}
-	if task.Folder == "" {
-		task.Folder = "INBOX"
-	}
 	now := f.cfg.Now()
 	r := &run{
-		Fetcher: f, task: task, opts: opts, disk: newDisk(task, f.step),
-		rec: Run{ID: mail.NewID(now), Task: name, Started: now}, stumbled: make(map[string]bool), settled: make(map[string]bool),
+		Fetcher: f, task: task, opts: opts, disk: newDisk(task, f.cfg.Spool, f.step),
+		rec: Run{ID: mail.NewID(now), Task: name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]bool), suspect: make(map[Key]bool),
 	}
+	r.opts.Everything = opts.Everything && opts.DryRun
 	if opts.DryRun {
 		err = r.all(ctx)
 	} else {
@@ -106,8 +117,11 @@ func (f *Fetcher) RunTask(ctx context.Context, name string, opts Options) (Run, 
 	return r.rec, nil
 }
 
-// errLockLost ends a run whose lock could not be extended in time.
-var errLockLost = errors.New("the task's lock was lost")
+// What ends a run from outside.
+var (
+	errLockLost = errors.New("the task's lock was lost")
+	errStopped  = errors.New("stopped by hand")
+)
 
 // locked runs the task while holding its lock. The holder is the run's own, so
 // that not even this process can run the task twice at a time.
@@ -119,11 +133,12 @@ func (r *run) locked(ctx context.Context) error {
 	err := r.held(ctx, holder)
 	r.rec.Ended = r.cfg.Now()
 	if err != nil {
-		r.rec.Error = bounded(err.Error())
+		r.rec.Error = oneLine(err.Error())
 	}
+	r.log.add(r.rec.Ended, r.rec.ending())
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return errors.Join(err, r.putRun(rest), ledgerError(r.cfg.Ledger.UnlockTask(rest, r.task.Name, holder)))
+	return errors.Join(err, r.tell(rest), ledgerError(r.cfg.Ledger.UnlockTask(rest, r.task.Name, holder)))
 }
 
 func (r *run) lock(ctx context.Context, holder string) error {
@@ -140,13 +155,58 @@ func (r *run) held(ctx context.Context, holder string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var heart sync.WaitGroup
 	heart.Go(func() { r.beat(ctx, holder, cancel) })
+	heart.Go(func() { r.listen(ctx, cancel) })
 	defer heart.Wait()
 	defer cancel(nil)
 	err := r.all(ctx)
-	if errors.Is(context.Cause(ctx), errLockLost) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errLockLost):
 		return fault.Wrap(fault.Temporary, "keep the task locked", errLockLost)
+	case errors.Is(cause, errStopped):
+		r.rec.Stopped = strings.TrimPrefix(cause.Error(), errStopped.Error()+": ")
+		return nil
 	}
 	return err
+}
+
+// listenEvery is how soon a run hears that somebody wants it to stop.
+const listenEvery = time.Second
+
+// listen ends the run when somebody asks for it, on whatever node.
+func (r *run) listen(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(listenEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if who, err := r.cfg.Ledger.StopWanted(ctx, r.task.Name); err == nil && who != "" {
+			cancel(fmt.Errorf("%w: %s", errStopped, who))
+			return
+		}
+	}
+}
+
+// ending sums a run up.
+func (r Run) ending() string {
+	text := fmt.Sprintf("%d looked at, %d taken, %d files, %d without a match, %d failed", r.Looked, r.Saved, r.Files, r.NoMatch, r.Failed)
+	switch {
+	case r.Stopped != "":
+		return text + "; stopped by " + r.Stopped
+	case r.Error != "":
+		return text + "; " + r.Error
+	case r.Left > 0:
+		return text + fmt.Sprintf("; %d left for the next run", r.Left)
+	}
+	return text
+}
+
+// Stop ends a run of the task, on whatever node it is. It is fault.Conflict when the task
+// does not run.
+func (f *Fetcher) Stop(ctx context.Context, task, who string) error {
+	return ledgerError(f.cfg.Ledger.StopTask(ctx, task, who, f.cfg.Now()))
 }
 
 // beat extends the lock until ctx ends, and ends the run when the lock is lost.
@@ -172,10 +232,15 @@ func (r *run) beat(ctx context.Context, holder string, cancel context.CancelCaus
 	}
 }
 
-// ledgerError marks the ledger's failures, which end a run.
+// errLedger marks the ledger's failures, which end a run.
+var errLedger = errors.New("ledger")
+
 func ledgerError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("ledger: %w", err)
+	return fmt.Errorf("%w: %w", errLedger, err)
 }
+
+// KeyName is what the key of a task's target is kept under.
+func KeyName(task string) string { return "task/" + task }

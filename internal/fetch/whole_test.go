@@ -19,6 +19,7 @@ import (
 
 	"postern/internal/fault"
 	"postern/internal/fetch"
+	"postern/internal/handover"
 	"postern/internal/mail"
 	"postern/internal/mailbox"
 	"postern/internal/mailbox/imap"
@@ -79,8 +80,10 @@ func newSite(t *testing.T, change func(*fetch.Task)) *site {
 	}}
 	s.ledger = openLedger(t, s.ledgerDir)
 	s.task = fetch.Task{
-		Name: "invoices", Account: invoices, Folder: "INBOX", Directory: t.TempDir(), Start: fetch.StartAll,
-		Unread: true, After: fetch.AfterMove, MoveTo: "Archive",
+		Name: "invoices", Account: invoices, Spec: fetch.Spec{
+			Source: fetch.Origin{Start: fetch.StartAll, Which: fetch.Unread}, Handover: fetch.Handover{Directory: t.TempDir()},
+			After: fetch.Action{Do: fetch.Move, To: "Archive"},
+		},
 	}
 	if change != nil {
 		change(&s.task)
@@ -155,7 +158,7 @@ func handedOver(t *testing.T, dir string) (contents []string, manifests int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m fetch.Manifest
+		var m handover.Manifest
 		if err := json.Unmarshal(b, &m); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +184,7 @@ func TestTaskAgainstExchange(t *testing.T) {
 	if r := s.run(t); r.Looked != 3 || r.Saved != 2 || r.Files != 3 {
 		t.Errorf("%+v", r)
 	}
-	contents, manifests := handedOver(t, s.task.Directory)
+	contents, manifests := handedOver(t, s.task.Handover.Directory)
 	if !slices.Equal(contents, []string{"alpha", "beta", "gamma"}) || manifests != 2 {
 		t.Errorf("%q in %d manifests", contents, manifests)
 	}
@@ -230,7 +233,7 @@ func TestExchangeMisbehaves(t *testing.T) {
 			if err != nil {
 				s.run(t)
 			}
-			contents, manifests := handedOver(t, s.task.Directory)
+			contents, manifests := handedOver(t, s.task.Handover.Directory)
 			if !slices.Equal(contents, []string{"alpha", "beta", "gamma"}) || manifests != 2 {
 				t.Errorf("%q in %d manifests", contents, manifests)
 			}
@@ -253,14 +256,14 @@ func TestMailboxWithoutLicence(t *testing.T) {
 
 func TestFolderRenumberedByExchange(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(task *fetch.Task) { task.After, task.Unread = fetch.AfterNothing, false })
+	s := newSite(t, func(task *fetch.Task) { task.After, task.Source.Which = fetch.Action{}, fetch.All })
 	s.deliver(t, letter(1, "alpha"), letter(2, "beta"))
 	s.run(t)
 	if err := s.Exchange.SetUIDValidity(invoices, "INBOX", 4711); err != nil {
 		t.Fatal(err)
 	}
 	s.run(t)
-	if contents, manifests := handedOver(t, s.task.Directory); len(contents) != 2 || manifests != 2 {
+	if contents, manifests := handedOver(t, s.task.Handover.Directory); len(contents) != 2 || manifests != 2 {
 		t.Errorf("%q in %d manifests", contents, manifests)
 	}
 }
@@ -283,8 +286,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 		if _, err := later.RunTask(t.Context(), s.task.Name, fetch.Options{}); err != nil {
 			t.Fatalf("after step %d: %v", n, err)
 		}
-		contents, manifests := handedOver(t, s.task.Directory)
-		pdfs, _ := filepath.Glob(filepath.Join(s.task.Directory, "*.pdf"))
+		contents, manifests := handedOver(t, s.task.Handover.Directory)
+		pdfs, _ := filepath.Glob(filepath.Join(s.task.Handover.Directory, "*.pdf"))
 		if !slices.Equal(contents, []string{"alpha", "beta"}) || manifests != 1 || len(pdfs) != 2 {
 			t.Fatalf("killed at step %d: %q in %d manifests, files %q", n, contents, manifests, pdfs)
 		}

@@ -29,7 +29,7 @@ func TestTasks(t *testing.T) {
 		want.Created = have.Created
 		got(t, want)(have, nil)
 
-		put := fetch.Task{Name: "invoices", Account: "scan", Folder: "A/B", Directory: "/other", Start: fetch.StartNew, After: fetch.AfterNothing, Created: t0}
+		put := fetch.Task{Name: "invoices", Account: "scan", Created: t0, Spec: fetch.Spec{Handover: fetch.Handover{Directory: "/other"}}}
 		ok(t, s.PutTask(ctx, put))
 		put.Created = want.Created
 		got(t, put)(s.Task(ctx, "invoices"))
@@ -38,7 +38,7 @@ func TestTasks(t *testing.T) {
 		ok(t, s.PutEntries(ctx, entry(1, fetch.Done)))
 		ok(t, s.PutRun(ctx, fetch.Run{ID: "r", Task: "invoices", Started: t0}))
 		ok(t, s.DeleteTask(ctx, "invoices"))
-		got(t, []fetch.Entry(nil))(s.Entries(ctx, "invoices", 0))
+		got(t, []fetch.Entry(nil))(s.Entries(ctx, fetch.Filter{Task: "invoices"}))
 		got(t, []fetch.Run(nil))(s.Runs(ctx, "invoices", 0))
 	})
 }
@@ -74,6 +74,7 @@ func entry(uid uint32, state fetch.EntryState) fetch.Entry {
 			{Name: "a.json", Staging: "/in/.postern/b"},
 		},
 		Updated: after(time.Duration(uid) * time.Second),
+		About:   fetch.About{From: "Anna <anna@fabrikam.com>", Subject: "Rechnung über 100 €", To: []string{"in@contoso.com"}, Arrived: t0, Size: 7},
 	}
 }
 
@@ -82,10 +83,10 @@ func TestLedger(t *testing.T) {
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		furnished(t, s)
 		ctx := t.Context()
-		states := []fetch.EntryState{fetch.Staged, fetch.Saved, fetch.Done, fetch.NoMatch, fetch.EntryFailed, fetch.Parked}
+		states := fetch.States()
 		known, all := map[string]fetch.EntryState{}, []fetch.Entry{}
 		for i, st := range states {
-			e := entry(uint32(4294967290)+uint32(i), st)
+			e := entry(uint32(4294967280)+uint32(i), st)
 			e.Updated = after(time.Duration(i) * time.Second)
 			known[e.UID] = st
 			all = append(all, e)
@@ -100,17 +101,17 @@ func TestLedger(t *testing.T) {
 		got(t, known)(s.Known(ctx, "invoices", "scan/INBOX", 4294967295))
 		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 1))
 		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "INBOX", 4294967295))
-		got(t, []fetch.Entry{all[0], all[1], all[4]})(s.Unfinished(ctx, "invoices"))
+		got(t, slices.DeleteFunc(slices.Clone(all), func(e fetch.Entry) bool { return !e.State.Unfinished() }))(s.Unfinished(ctx, "invoices"))
 		newest := slices.Clone(all)
 		slices.Reverse(newest)
-		got(t, newest)(s.Entries(ctx, "invoices", 0))
-		got(t, newest[:2])(s.Entries(ctx, "invoices", 2))
+		got(t, newest)(s.Entries(ctx, fetch.Filter{Task: "invoices"}))
+		got(t, newest[:2])(s.Entries(ctx, fetch.Filter{Task: "invoices", Limit: 2}))
 
 		replaced := all[0]
 		replaced.State, replaced.Files, replaced.Updated, replaced.Attempts = fetch.Done, nil, after(time.Hour), 0
 		ok(t, s.PutEntries(ctx, replaced))
 		got(t, replaced)(s.Entry(ctx, replaced.Key))
-		got(t, []fetch.Entry{replaced})(s.Entries(ctx, "invoices", 1))
+		got(t, []fetch.Entry{replaced})(s.Entries(ctx, fetch.Filter{Task: "invoices", Limit: 1}))
 	})
 }
 
@@ -121,12 +122,12 @@ func TestLedgerAllOrNone(t *testing.T) {
 		stray := entry(2, fetch.Saved)
 		stray.Task = "nothing"
 		failed(t, s.PutEntries(t.Context(), entry(1, fetch.Saved), stray), fault.NotFound, `"nothing"`)
-		got(t, []fetch.Entry(nil))(s.Entries(t.Context(), "invoices", 0))
+		got(t, []fetch.Entry(nil))(s.Entries(t.Context(), fetch.Filter{Task: "invoices"}))
 		failed(t, s.PutRun(t.Context(), fetch.Run{ID: "r", Task: "nothing"}), fault.NotFound)
 	})
 }
 
-func TestTwin(t *testing.T) {
+func TestTwins(t *testing.T) {
 	t.Parallel()
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		furnished(t, s)
@@ -137,22 +138,78 @@ func TestTwin(t *testing.T) {
 		ok(t, s.PutEntries(ctx, old))
 		want := old
 		want.MessageID = "raw \uFFFD id"
-		got(t, want)(s.Twin(ctx, renumbered, old.MessageID, old.Digest))
-		failed(t, second(s.Twin(ctx, renumbered, old.MessageID, "other")), fault.NotFound)
-		failed(t, second(s.Twin(ctx, renumbered, "other", old.Digest)), fault.NotFound)
-		failed(t, second(s.Twin(ctx, old.Key, old.MessageID, old.Digest)), fault.NotFound) // same numbers: itself
+		got(t, []fetch.Entry{want})(s.Twins(ctx, renumbered, old.MessageID, old.Digest))
+		beside := old.Key
+		beside.UID = "2"
+		got(t, []fetch.Entry{want})(s.Twins(ctx, beside, old.MessageID, old.Digest))
 		elsewhere := renumbered
 		elsewhere.Folder = "other/INBOX"
-		failed(t, second(s.Twin(ctx, elsewhere, old.MessageID, old.Digest)), fault.NotFound)
-		for state, there := range map[fetch.EntryState]bool{
-			fetch.Done: true, fetch.Staged: false, fetch.NoMatch: false, fetch.EntryFailed: false, fetch.Parked: false,
-		} {
+		none := []fetch.Entry(nil)
+		got(t, none)(s.Twins(ctx, renumbered, old.MessageID, "other"))
+		got(t, none)(s.Twins(ctx, renumbered, "other", old.Digest))
+		got(t, none)(s.Twins(ctx, old.Key, old.MessageID, old.Digest)) // itself
+		got(t, none)(s.Twins(ctx, elsewhere, old.MessageID, old.Digest))
+		for _, state := range fetch.States() {
 			old.State = state
 			ok(t, s.PutEntries(ctx, old))
-			if err := second(s.Twin(ctx, renumbered, old.MessageID, old.Digest)); (err == nil) != there {
-				t.Errorf("%s: %v", state, err)
+			twins, err := s.Twins(ctx, renumbered, old.MessageID, old.Digest)
+			ok(t, err)
+			safe := state == fetch.Saved || state == fetch.HandedOver || state == fetch.ActionFailed || state == fetch.Done
+			if (len(twins) == 1) != safe {
+				t.Errorf("%s: %v", state, twins)
 			}
 		}
+	})
+}
+
+// The filters of the ledger, on the same few entries.
+func TestEntriesAreChosen(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		furnished(t, s)
+		ctx := t.Context()
+		one, two, three := entry(1, fetch.Done), entry(2, fetch.Parked), entry(3, fetch.EntryFailed)
+		two.Folder, two.Subject, two.Run = "scan/Archive_1", "100% sure", "other"
+		three.Folder = "scan/ArchiveX1"
+		ok(t, s.PutEntries(ctx, one, two, three))
+		for _, tt := range []struct {
+			f    fetch.Filter
+			want []fetch.Entry
+		}{
+			{fetch.Filter{}, []fetch.Entry{three, two, one}},
+			{fetch.Filter{Limit: 1, Offset: 1}, []fetch.Entry{two}},
+			{fetch.Filter{UID: "1"}, []fetch.Entry{one}},
+			{fetch.Filter{Folder: "Archive_1"}, []fetch.Entry{two}},
+			{fetch.Filter{States: []fetch.EntryState{fetch.Done, fetch.EntryFailed}}, []fetch.Entry{three, one}},
+			{fetch.Filter{Text: "100% SURE"}, []fetch.Entry{two}},
+			{fetch.Filter{Text: "a.PDF", Run: "run"}, []fetch.Entry{three, one}},
+			{fetch.Filter{Text: "<2@x>"}, []fetch.Entry{two}},
+			{fetch.Filter{UID: "1", States: []fetch.EntryState{fetch.Parked}}, nil},
+		} {
+			tt.f.Task = "invoices"
+			got(t, tt.want)(s.Entries(ctx, tt.f))
+		}
+		ok(t, s.DropEntries(ctx, one.Key, three.Key, entry(9, "").Key))
+		got(t, []fetch.Entry{two})(s.Entries(ctx, fetch.Filter{Task: "invoices"}))
+	})
+}
+
+func TestStopTask(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		furnished(t, s)
+		ctx := t.Context()
+		failed(t, s.StopTask(ctx, "nothing", "anna", t0), fault.NotFound)
+		failed(t, s.StopTask(ctx, "invoices", "anna", t0), fault.Conflict, "not running")
+		ok(t, s.LockTask(ctx, "invoices", "me", t0, after(time.Minute)))
+		got(t, "")(s.StopWanted(ctx, "invoices"))
+		ok(t, s.StopTask(ctx, "invoices", "anna", t0))
+		ok(t, s.LockTask(ctx, "invoices", "me", t0, after(2*time.Minute))) // the heartbeat keeps the wish
+		got(t, "anna")(s.StopWanted(ctx, "invoices"))
+		ok(t, s.UnlockTask(ctx, "invoices", "me"))
+		ok(t, s.LockTask(ctx, "invoices", "you", t0, after(time.Minute))) // the next run knows of none
+		got(t, "")(s.StopWanted(ctx, "invoices"))
+		failed(t, s.StopTask(ctx, "invoices", "anna", after(time.Hour)), fault.Conflict) // whoever had it is gone
 	})
 }
 
@@ -162,7 +219,7 @@ func TestRuns(t *testing.T) {
 		furnished(t, s)
 		ctx := t.Context()
 		one := fetch.Run{ID: "1", Task: "invoices", Started: t0}
-		two := fetch.Run{ID: "2", Task: "invoices", Started: after(time.Minute), Ended: after(2 * time.Minute), Looked: 4, Saved: 3, Files: 2, Failed: 1, Error: "\xffno"}
+		two := fetch.Run{ID: "2", Task: "invoices", Started: after(time.Minute), Ended: after(2 * time.Minute), Looked: 4, Saved: 3, Files: 2, Failed: 1, Error: "\xffno", Counts: fetch.Counts{Total: 9, Left: 5, Stopped: "anna"}}
 		ok(t, s.PutRun(ctx, one))
 		ok(t, s.PutRun(ctx, two))
 		two.Error = "\uFFFDno"
@@ -172,5 +229,12 @@ func TestRuns(t *testing.T) {
 		ok(t, s.PutRun(ctx, one))
 		got(t, []fetch.Run{two, one})(s.Runs(ctx, "invoices", 2))
 		got(t, []fetch.Run(nil))(s.Runs(ctx, "other", 2))
+
+		lines := []fetch.Line{{At: t0, Text: "uid 1 saved"}, {At: after(time.Second), Text: "uid 2 failed"}}
+		ok(t, s.PutLines(ctx, "1", 0, lines[0]))
+		ok(t, s.PutLines(ctx, "1", 1, lines[1]))
+		ok(t, s.PutLines(ctx, "1", 1, lines[1])) // an answer that was lost
+		got(t, lines)(s.Lines(ctx, "1"))
+		got(t, []fetch.Line(nil))(s.Lines(ctx, "2"))
 	})
 }

@@ -2,11 +2,14 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"postern/internal/fetch"
 )
 
-const entryColumns = `task, folder, uid_validity, uid, message_id, digest, state, files, attempts, reason, run, updated`
+const entryColumns = `task, folder, uid_validity, uid, message_id, digest, state, files, attempts, reason, run, updated, details`
 
 // file is fetch.File with its staging name, which others are not shown.
 type file struct {
@@ -17,7 +20,7 @@ type file struct {
 func scanEntry(row scanner) (e fetch.Entry, err error) {
 	var files []file
 	err = row.Scan(&e.Task, &e.Folder, &e.UIDValidity, &e.UID, &e.MessageID, &e.Digest, &e.State, document{&files},
-		&e.Attempts, &e.Reason, &e.Run, clock{&e.Updated})
+		&e.Attempts, &e.Reason, &e.Run, clock{&e.Updated}, document{&e.About})
 	for _, f := range files {
 		f.File.Staging = f.Staged
 		e.Files = append(e.Files, f.File)
@@ -41,7 +44,7 @@ func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint
 // Unfinished is part of [fetch.Ledger].
 func (s *Store) Unfinished(ctx context.Context, task string) ([]fetch.Entry, error) {
 	return list(ctx, s.db, "read ledger", scanEntry, `
-		SELECT `+entryColumns+` FROM entries WHERE task = $1 AND state IN ('staged', 'saved', 'failed')
+		SELECT `+entryColumns+` FROM entries WHERE task = $1 AND state IN ('staged', 'saved', 'handed_over', 'action_failed', 'failed')
 		ORDER BY folder, uid_validity, LENGTH(uid), uid`, task)
 }
 
@@ -52,13 +55,14 @@ func (s *Store) Entry(ctx context.Context, k fetch.Key) (fetch.Entry, error) {
 		k.Task, k.Folder, int64(k.UIDValidity), k.UID)
 }
 
-// Twin is part of [fetch.Ledger].
-func (s *Store) Twin(ctx context.Context, k fetch.Key, messageID, digest string) (fetch.Entry, error) {
-	return one(ctx, s.db, subject{"twin in the ledger of task", k.Task}, scanEntry, `
+// Twins is part of [fetch.Ledger].
+func (s *Store) Twins(ctx context.Context, k fetch.Key, messageID, digest string) ([]fetch.Entry, error) {
+	return list(ctx, s.db, "read ledger", scanEntry, `
 		SELECT `+entryColumns+` FROM entries
-		WHERE task = $1 AND folder = $2 AND digest = $5 AND message_id = $4 AND uid_validity <> $3 AND state IN ('saved', 'done')
-		ORDER BY updated DESC, uid_validity, uid LIMIT 1`,
-		k.Task, k.Folder, int64(k.UIDValidity), messageID, digest)
+		WHERE task = $1 AND folder = $2 AND digest = $5 AND message_id = $4 AND NOT (uid_validity = $3 AND uid = $6)
+			AND state IN ('saved', 'handed_over', 'action_failed', 'done')
+		ORDER BY updated DESC, uid_validity, uid LIMIT 20`,
+		k.Task, k.Folder, int64(k.UIDValidity), messageID, digest, k.UID)
 }
 
 // PutEntries is part of [fetch.Ledger]. A task that is not there is fault.NotFound.
@@ -86,46 +90,58 @@ func putEntry(ctx context.Context, tx querier, e fetch.Entry) error {
 		files = append(files, file{File: f, Staged: f.Staging})
 	}
 	_, err := exec(ctx, tx, `
-		INSERT INTO entries (`+entryColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		INSERT INTO entries (`+entryColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (task, folder, uid_validity, uid) DO UPDATE SET message_id = excluded.message_id,
 			digest = excluded.digest, state = excluded.state, files = excluded.files, attempts = excluded.attempts,
-			reason = excluded.reason, run = excluded.run, updated = excluded.updated`,
+			reason = excluded.reason, run = excluded.run, updated = excluded.updated, details = excluded.details`,
 		e.Task, e.Folder, int64(e.UIDValidity), e.UID, e.MessageID, e.Digest, string(e.State),
-		document{files}, e.Attempts, e.Reason, e.Run, millis(e.Updated))
+		document{files}, e.Attempts, e.Reason, e.Run, millis(e.Updated), document{e.About})
 	return err
 }
 
-// Entries is part of [fetch.Ledger]. A limit of 0 means 100.
-func (s *Store) Entries(ctx context.Context, task string, limit int) ([]fetch.Entry, error) {
-	return list(ctx, s.db, "read ledger", scanEntry, `
-		SELECT `+entryColumns+` FROM entries WHERE task = $1
-		ORDER BY updated DESC, folder DESC, uid_validity DESC, LENGTH(uid) DESC, uid DESC LIMIT $2`, task, limitOr100(limit))
-}
-
-const runColumns = `id, task, started, ended, looked, saved, files, failed, error`
-
-func scanRun(row scanner) (r fetch.Run, err error) {
-	err = row.Scan(&r.ID, &r.Task, clock{&r.Started}, clock{&r.Ended}, &r.Looked, &r.Saved, &r.Files, &r.Failed, &r.Error)
-	return r, err
-}
-
-// PutRun is part of [fetch.Ledger]. A task that is not there is fault.NotFound.
-func (s *Store) PutRun(ctx context.Context, r fetch.Run) error {
-	return s.writes.do(ctx, "save run", func(ctx context.Context, tx querier) error {
-		if err := require(ctx, tx, subject{"task", r.Task}, "tasks", "name"); err != nil {
-			return err
+// DropEntries is part of [fetch.Ledger].
+func (s *Store) DropEntries(ctx context.Context, keys ...fetch.Key) error {
+	return s.writes.do(ctx, "write ledger", func(ctx context.Context, tx querier) error {
+		for _, k := range keys {
+			_, err := exec(ctx, tx, `DELETE FROM entries WHERE task = $1 AND folder = $2 AND uid_validity = $3 AND uid = $4`,
+				k.Task, k.Folder, int64(k.UIDValidity), k.UID)
+			if err != nil {
+				return err
+			}
 		}
-		_, err := exec(ctx, tx, `
-			INSERT INTO runs (`+runColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-			ON CONFLICT (id) DO UPDATE SET task = excluded.task, started = excluded.started, ended = excluded.ended,
-				looked = excluded.looked, saved = excluded.saved, files = excluded.files, failed = excluded.failed, error = excluded.error`,
-			r.ID, r.Task, millis(r.Started), millis(r.Ended), r.Looked, r.Saved, r.Files, r.Failed, r.Error)
-		return err
+		return nil
 	})
 }
 
-// Runs is part of [fetch.Ledger]. A limit of 0 means 100.
-func (s *Store) Runs(ctx context.Context, task string, limit int) ([]fetch.Run, error) {
-	return list(ctx, s.db, "list runs", scanRun, `
-		SELECT `+runColumns+` FROM runs WHERE task = $1 ORDER BY started DESC, id DESC LIMIT $2`, task, limitOr100(limit))
+// Entries is part of [fetch.Ledger].
+func (s *Store) Entries(ctx context.Context, f fetch.Filter) ([]fetch.Entry, error) {
+	where, args := []string{`task = $1`}, []any{f.Task}
+	add := func(condition string, arg any) {
+		args = append(args, arg)
+		where = append(where, strings.ReplaceAll(condition, "$?", "$"+strconv.Itoa(len(args))))
+	}
+	if f.Folder != "" {
+		add(`folder LIKE $? ESCAPE '!'`, "%/"+likeEscaper.Replace(f.Folder))
+	}
+	if f.UID != "" {
+		add(`uid = $?`, f.UID)
+	}
+	if f.Run != "" {
+		add(`run = $?`, f.Run)
+	}
+	if f.Text != "" {
+		add(`lower(message_id || ' ' || files || ' ' || details) LIKE $? ESCAPE '!'`, "%"+likeEscaper.Replace(strings.ToLower(f.Text))+"%")
+	}
+	if len(f.States) > 0 {
+		var marks []string
+		for _, state := range f.States {
+			args = append(args, string(state))
+			marks = append(marks, "$"+strconv.Itoa(len(args)))
+		}
+		where = append(where, `state IN (`+strings.Join(marks, ", ")+`)`)
+	}
+	args = append(args, limitOr100(f.Limit), f.Offset)
+	return list(ctx, s.db, "read ledger", scanEntry, `SELECT `+entryColumns+` FROM entries WHERE `+strings.Join(where, ` AND `)+
+		` ORDER BY updated DESC, folder DESC, uid_validity DESC, LENGTH(uid) DESC, uid DESC`+
+		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, len(args)-1, len(args)), args...)
 }

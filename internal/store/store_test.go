@@ -177,8 +177,12 @@ func printer() door.Device {
 
 func invoices() fetch.Task {
 	return fetch.Task{
-		Name: "invoices", Account: "scan", Folder: "INBOX", Directory: "/in", Every: 90 * time.Second, Start: fetch.StartAll,
-		Unread: true, Inline: true, After: fetch.AfterMove, MoveTo: "Done", Disabled: true,
+		Name: "invoices", Account: "scan", Disabled: true, Spec: fetch.Spec{
+			Source:   fetch.Origin{Folders: []string{"INBOX", "A/*"}, Start: fetch.StartAll, Which: fetch.Unread},
+			Rules:    []fetch.Rule{{Name: "pdf", Take: fetch.Take{Inline: true, MaxSize: 10 << 20}}},
+			Handover: fetch.Handover{Directory: "/in"}, After: fetch.Action{Do: fetch.Move, To: "Done"},
+			Schedule: fetch.Schedule{Every: fetch.Duration(90 * time.Second)},
+		},
 	}
 }
 

@@ -8,11 +8,10 @@ import (
 	"postern/internal/fetch"
 )
 
-const taskColumns = `name, account, folder, directory, every, start_with, unread, inline, afterwards, move_to, disabled, created`
+const taskColumns = `name, account, disabled, created, spec`
 
 func scanTask(row scanner) (t fetch.Task, err error) {
-	err = row.Scan(&t.Name, &t.Account, &t.Folder, &t.Directory, &t.Every, &t.Start, &t.Unread, &t.Inline,
-		&t.After, &t.MoveTo, &t.Disabled, clock{&t.Created})
+	err = row.Scan(&t.Name, &t.Account, &t.Disabled, clock{&t.Created}, document{&t.Spec})
 	return t, err
 }
 
@@ -34,13 +33,9 @@ func (s *Store) PutTask(ctx context.Context, t fetch.Task) error {
 			return err
 		}
 		_, err := exec(ctx, tx, `
-			INSERT INTO tasks (`+taskColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-			ON CONFLICT (name) DO UPDATE SET account = excluded.account, folder = excluded.folder,
-				directory = excluded.directory, every = excluded.every, start_with = excluded.start_with,
-				unread = excluded.unread, inline = excluded.inline, afterwards = excluded.afterwards,
-				move_to = excluded.move_to, disabled = excluded.disabled`,
-			t.Name, t.Account, t.Folder, t.Directory, int64(t.Every), string(t.Start), t.Unread, t.Inline,
-			string(t.After), t.MoveTo, t.Disabled, millis(time.Now()))
+			INSERT INTO tasks (`+taskColumns+`) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (name) DO UPDATE SET account = excluded.account, disabled = excluded.disabled, spec = excluded.spec`,
+			t.Name, t.Account, t.Disabled, millis(time.Now()), document{t.Spec})
 		return err
 	})
 }
@@ -57,7 +52,7 @@ func (s *Store) LockTask(ctx context.Context, task, holder string, now, until ti
 	const op = "lock task"
 	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		n, err := exec(ctx, tx, `
-			UPDATE tasks SET lock_holder = $2, lock_until = $4
+			UPDATE tasks SET lock_holder = $2, lock_until = $4, stop_wanted = CASE WHEN lock_holder = $2 THEN stop_wanted ELSE '' END
 			WHERE name = $1 AND (lock_holder = '' OR lock_holder = $2 OR lock_until <= $3)`,
 			task, holder, millis(now), millis(until))
 		if err != nil || n == 1 {
@@ -75,4 +70,27 @@ func (s *Store) UnlockTask(ctx context.Context, task, holder string) error {
 	_, err := s.write(ctx, "unlock task",
 		`UPDATE tasks SET lock_holder = '', lock_until = 0 WHERE name = $1 AND lock_holder = $2`, task, holder)
 	return err
+}
+
+// StopTask is part of [fetch.Ledger].
+func (s *Store) StopTask(ctx context.Context, task, who string, now time.Time) error {
+	const op = "stop task"
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		n, err := exec(ctx, tx, `UPDATE tasks SET stop_wanted = $2 WHERE name = $1 AND lock_holder <> '' AND lock_until > $3`, task, who, millis(now))
+		if err != nil || n == 1 {
+			return err
+		}
+		if err := require(ctx, tx, subject{"task", task}, "tasks", "name"); err != nil {
+			return err
+		}
+		return fault.New(fault.Conflict, op, "task %q is not running", task)
+	})
+}
+
+// StopWanted is part of [fetch.Ledger].
+func (s *Store) StopWanted(ctx context.Context, task string) (who string, err error) {
+	return one(ctx, s.db, subject{"task", task}, func(row scanner) (who string, err error) {
+		err = row.Scan(&who)
+		return who, err
+	}, `SELECT stop_wanted FROM tasks WHERE name = $1`, task)
 }
