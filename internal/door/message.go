@@ -24,6 +24,8 @@ type envelope struct {
 	mine    []mail.Address // senders the device may use, the account's mailbox first
 	from    mail.Address
 	to      []mail.Address
+	notice  mail.Notice
+	notices []mail.RecipientNotice // parallel to to
 	opts    gosmtp.MailOptions
 }
 
@@ -47,9 +49,6 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 	if err != nil {
 		return s.trouble("device not read", err)
 	}
-	if opts == nil {
-		opts = &gosmtp.MailOptions{}
-	}
 	if d.Policy.MaxSize > 0 && opts.Size > d.Policy.MaxSize {
 		return s.tooLarge(d)
 	}
@@ -62,6 +61,9 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 		return say(501, "5.1.7", "The sender is not a mail address")
 	}
 	e := envelope{device: d, opts: *opts}
+	if e.notice, err = noticeOf(*opts); err != nil {
+		return err
+	}
 	if err := s.mayUse(&e, sender); err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func (s *session) mayUse(e *envelope, from mail.Address) error {
 }
 
 // Rcpt adds a recipient.
-func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
+func (s *session) Rcpt(to string, opts *gosmtp.RcptOptions) error {
 	a, err := mail.ParseAddress(to)
 	if err != nil {
 		return say(501, "5.1.3", "The recipient is not a mail address")
@@ -106,9 +108,13 @@ func (s *session) Rcpt(to string, _ *gosmtp.RcptOptions) error {
 		s.log(slog.LevelWarn, "recipient refused", slog.Any("error", err))
 		return say(550, "5.7.1", said(err))
 	}
+	notice, err := recipientNoticeOf(*opts)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.begun.to = append(s.begun.to, a)
+	s.begun.to, s.begun.notices = append(s.begun.to, a), append(s.begun.notices, notice)
 	return nil
 }
 
@@ -128,7 +134,8 @@ func (s *session) Data(r io.Reader) error {
 	r = &bounded{r: r, left: s.limit(e.device)}
 	id, err := s.door.cfg.Relay.Accept(s.ctx, relay.Submission{
 		Device: e.device.Name, Account: e.device.Account, From: e.from, To: e.to, Senders: e.mine, Rewrite: policy.Rewrite,
-		EightBit: e.opts.Body == gosmtp.Body8BitMIME, UTF8: e.opts.UTF8, RemoteAddr: s.remote, Via: s.wire.via(),
+		EightBit: e.opts.Body != "" && e.opts.Body != gosmtp.Body7Bit, Binary: e.opts.Body == gosmtp.BodyBinaryMIME,
+		UTF8: e.opts.UTF8, Notice: e.notice, Notices: e.notices, RemoteAddr: s.remote, Via: s.wire.via(),
 	}, r)
 	if err != nil {
 		return s.notAccepted(e.device, err)

@@ -141,6 +141,8 @@ func (s *SMTP) server(ctx context.Context) *gosmtp.Server {
 	server.MaxMessageBytes = s.cfg.MaxSize
 	server.MaxLineLength = maxLine
 	server.EnableSMTPUTF8 = true
+	server.EnableBINARYMIME = true
+	server.EnableDSN = true
 	server.ErrorLog = complaints{s.cfg.Log}
 	server.AllowInsecureAuth = true // it does not see the TLS that all it sees has come through
 	return server

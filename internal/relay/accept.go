@@ -29,6 +29,7 @@ type Submission struct {
 	Senders    []mail.Address // that From may name; nil: it is not looked at
 	Rewrite    bool           // put the sender into From where another stands, rather than refuse
 	EightBit   bool
+	Binary     bool   // it may have binary parts (RFC 3030); they go out as base64
 	UTF8       bool   // SMTPUTF8 was asked for; many programs always do, so the message keeps it only if it needs it
 	RemoteAddr string // host:port or host of who handed it in; "" when that is this machine
 	Via        string // the "with" of the Received header (RFC 3848); "" is ESMTPSA
@@ -51,7 +52,11 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 		return "", fault.New(fault.Invalid, "accept message", "account, sender and a recipient are needed")
 	}
 	src := &source{r: body, sum: sha256.New()}
-	in := r.pool.take(src)
+	var content io.Reader = src
+	if s.Binary {
+		content = newTextual(src)
+	}
+	in := r.pool.take(content)
 	defer r.pool.give(in)
 	br := in.lines
 	h, err := scanHeader(br)
