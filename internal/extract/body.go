@@ -135,10 +135,10 @@ func cids(p []byte) map[string]bool {
 		}
 		at += i + len("cid:")
 		id := p[at:min(len(p), at+500)]
-		if end := bytes.IndexAny(id, "\"'<>) \t\r\n;"); end >= 0 {
+		if end := bytes.IndexAny(id, "\"'<>) \t\r\n"); end >= 0 {
 			id = id[:end]
 		}
-		s := html.UnescapeString(string(id))
+		s := strings.TrimRight(html.UnescapeString(string(id)), "\"'")
 		if plain, err := url.PathUnescape(s); err == nil {
 			s = plain
 		}

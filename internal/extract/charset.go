@@ -20,6 +20,9 @@ func findEncoding(label string) (enc encoding.Encoding, known bool) {
 	if strings.HasPrefix(label, "cp-") {
 		label = "cp" + label[len("cp-"):]
 	}
+	if label == "utf-16" {
+		return unicode.UTF16(unicode.BigEndian, unicode.UseBOM), true // RFC 2781 §4.3
+	}
 	if enc, err := htmlindex.Get(label); err == nil && enc != encoding.Replacement {
 		return enc, true
 	}

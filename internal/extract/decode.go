@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
+	"strings"
 )
 
 // The transfer decodings (RFC 2045 §6). They take what senders really produce: what
@@ -15,25 +16,30 @@ type stretches interface{ next() ([]byte, error) }
 
 // isIdentity reports an encoding that changes nothing.
 func isIdentity(encoding string) bool {
-	switch encoding {
+	switch encodingName(encoding) {
 	case "", "7bit", "8bit", "binary":
 		return true
 	}
 	return false
 }
 
+// encodingName takes "base-64" and "8-bit" for what they are meant to be.
+func encodingName(s string) string {
+	return strings.ReplaceAll(s, "-", "")
+}
+
 // decoder reads the current part, decoded.
 func (w *walker) decoder(encoding string) io.Reader {
-	switch encoding {
+	switch encodingName(encoding) {
 	case "base64":
 		if w.base64 == nil {
 			w.base64 = new(base64Reader)
 		}
 		w.base64.reset(w.source)
 		return w.base64
-	case "quoted-printable":
+	case "quotedprintable":
 		return &quotedReader{src: w.source}
-	case "x-uuencode", "uuencode", "x-uue", "uue":
+	case "xuuencode", "uuencode", "xuue", "uue":
 		return &uuReader{src: w.source}
 	}
 	if !isIdentity(encoding) {
@@ -73,10 +79,14 @@ type base64Reader struct {
 	out []byte // of buf, not yet read
 	err error
 	bad bool
+	// padded: padding was met. What is not of the alphabet after that is no longer
+	// of the part: a list server's footer, mostly. over: it was met.
+	padded, over bool
 }
 
 func (r *base64Reader) reset(src stretches) {
 	r.src, r.raw, r.n, r.out, r.err, r.bad = src, nil, 0, nil, nil, false
+	r.padded, r.over = false, false
 }
 
 func (r *base64Reader) Read(p []byte) (n int, err error) {
@@ -126,6 +136,10 @@ func trimLineEnd(line []byte) []byte {
 }
 
 func (r *base64Reader) decode() {
+	if r.over {
+		r.n, r.out = 0, nil
+		return
+	}
 	if r.err != nil {
 		r.n = len(bytes.TrimRight(r.in[:r.n], "="))
 	}
@@ -146,7 +160,7 @@ func (r *base64Reader) decode() {
 	r.out = r.buf[:n]
 }
 
-// decodeSlowly skips what is not of the alphabet. It keeps characters that are not
+// decodeSlowly skips what is not of the alphabet, up to the padding. It keeps characters that are not
 // four yet for the next block.
 func (r *base64Reader) decodeSlowly() (decoded, used int) {
 	var quad [4]byte
@@ -159,12 +173,16 @@ func (r *base64Reader) decodeSlowly() (decoded, used int) {
 				continue
 			}
 		case c == '=':
+			r.padded = true
 			if have == 1 {
 				r.bad = true
 				have = 0
 			}
 		case c == ' ', c == '\t', c == '\r', c == '\n':
 			continue
+		case r.padded:
+			r.bad, r.over = true, true
+			return decoded, r.n
 		default:
 			r.bad = true
 			continue

@@ -66,7 +66,7 @@ const (
 	BodyText        // the body as plain text, given in UTF-8
 	BodyHTML        // the body as HTML, given in UTF-8 with a byte order mark
 	Nested          // a message, whole
-	Report          // what mail servers tell each other about a delivery
+	Report          // what mail programs tell each other: delivery reports, PGP versions
 )
 
 // String is the name that logs and tests use.

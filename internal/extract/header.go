@@ -132,6 +132,9 @@ func (h *header) addresses(name string) []Address {
 	if raw == "" {
 		return nil
 	}
+	if i := strings.LastIndexByte(raw, ','); i > 0 && len(raw) > maxValue-10 {
+		raw = raw[:i] // the field was cut within an address
+	}
 	parser := mail.AddressParser{WordDecoder: wordDecoder(h.warn)}
 	list, err := parser.ParseList(raw)
 	if err != nil {
@@ -139,7 +142,8 @@ func (h *header) addresses(name string) []Address {
 	}
 	out := make([]Address, 0, min(len(list), enough))
 	for _, a := range list[:min(len(list), enough)] {
-		out = append(out, Address{Name: plainText(a.Name), Address: plainText(a.Address)})
+		name := decodeText(a.Name, h.warn) // once more: many put encoded words in quotes
+		out = append(out, Address{Name: name, Address: plainText(a.Address)})
 	}
 	return out
 }
@@ -166,7 +170,7 @@ func angled(raw string, enough int, warn func(string, ...any)) []Address {
 	return out
 }
 
-// subjectOf reads the subject of a message of which head is the beginning.
+// subjectOf makes a name of the subject of a message of which head is the beginning.
 func subjectOf(head []byte) string {
 	h := header{warn: func(string, ...any) {}}
 	for len(head) > 0 {
@@ -177,5 +181,5 @@ func subjectOf(head []byte) string {
 		h.add(line, true)
 		head = rest
 	}
-	return h.text("Subject")
+	return strings.NewReplacer("/", "_", `\`, "_").Replace(h.text("Subject")) // no path, whatever it looks like
 }

@@ -53,10 +53,11 @@ func SafeName(original, contentType string, n int) string {
 }
 
 // safeRune drops what cannot be seen, among it the marks that make exe.txt of
-// txt.exe, and replaces what Windows or a shell would stumble over.
+// txt.exe, and replaces what Windows or a shell would stumble over; also the wide
+// forms of separators, which Windows narrows for old programs.
 func safeRune(r rune) rune {
 	switch {
-	case r == utf8.RuneError, strings.ContainsRune(`<>:"/\|?*`, r):
+	case r == utf8.RuneError, strings.ContainsRune(`<>:"/\|?*`, r), strings.ContainsRune("／＼：∕⁄∖", r):
 		return '_'
 	case unicode.IsControl(r), unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
 		return -1

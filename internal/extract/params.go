@@ -13,12 +13,15 @@ import (
 func parseParams(s string, warn func(string, ...any)) (value string, params map[string]string) {
 	s = bounded(s)
 	value, rest, _ := strings.Cut(s, ";")
-	if strings.Contains(value, "=") { // the value was forgotten
-		value, rest = "", s
-	}
 	value = strings.TrimSpace(value)
 	if i := strings.IndexAny(value, " \t("); i >= 0 { // a comment, or a forgotten semicolon
+		if strings.Contains(value[i:], "=") {
+			rest = strings.TrimSpace(s)[i:]
+		}
 		value = value[:i]
+	}
+	if strings.Contains(value, "=") { // the value was forgotten
+		value, rest = "", s
 	}
 	if rest == "" {
 		return strings.Trim(value, `"`), nil

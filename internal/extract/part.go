@@ -11,6 +11,7 @@ type leaf struct {
 	encoding    string // lower case
 	charset     string
 	location    bool
+	undeclared  bool   // no Content-Type
 	parent      string // the multipart it stands in; "" for the message itself
 	group       int    // the innermost multipart/alternative around it; 0: none
 	within      bool   // part of an opened message
@@ -29,6 +30,7 @@ func (w *walker) describe(h header) (l leaf, boundary string) {
 	}
 	value, params := parseParams(h.get("Content-Type"), w.warn)
 	l.ContentType = mediaType(value, l.parent)
+	l.undeclared = value == "" && l.ContentType == "text/plain"
 	l.charset = params["charset"]
 	disposition, dparams := parseParams(h.get("Content-Disposition"), w.warn)
 	l.disposition = strings.ToLower(disposition)
@@ -76,7 +78,7 @@ func isReport(contentType string) bool {
 	switch contentType {
 	case "message/delivery-status", "message/disposition-notification", "message/feedback-report",
 		"message/global-delivery-status", "message/global-disposition-notification",
-		"message/global-headers", "text/rfc822-headers":
+		"message/global-headers", "text/rfc822-headers", "application/pgp-encrypted":
 		return true
 	}
 	return false
@@ -101,7 +103,9 @@ func (w *walker) judge(l *leaf) {
 			l.Kind = BodyHTML
 		}
 	default:
-		l.Inline = w.inline(*l)
+		if l.Inline = w.inline(*l); l.undeclared && !l.Inline {
+			l.ContentType = octets // text/plain is the default for words, not for files
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/gabriel-vasile/mimetype"
@@ -16,6 +17,11 @@ func detect(head []byte) string {
 	return t
 }
 
+const tnef = "application/ms-tnef"
+
+// isTNEF knows Outlook's winmail.dat, whatever it is declared to be.
+func isTNEF(head []byte) bool { return bytes.HasPrefix(head, []byte{0x78, 0x9f, 0x3e, 0x22}) }
+
 // extension is the usual one of a media type. The system's own table is not asked:
 // the same mail must give the same names everywhere.
 func extension(contentType string) string {
@@ -26,7 +32,7 @@ func extension(contentType string) string {
 		return ".partial"
 	case "text/plain":
 		return ".txt"
-	case "application/ms-tnef", "application/vnd.ms-tnef":
+	case tnef, "application/vnd.ms-tnef":
 		return ".tnef"
 	case "application/pkcs7-signature", "application/x-pkcs7-signature":
 		return ".p7s"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,7 @@ type walker struct {
 
 	head     header // of the message
 	multis   int    // multiparts begun
+	behind   bool   // the outermost multipart was closed
 	parts    int    // parts begun
 	leaves   int
 	expanded int64
@@ -54,7 +56,7 @@ func (w *walker) message() error {
 			return err
 		}
 		if !w.ended {
-			if len(w.stack) > 0 {
+			if slices.ContainsFunc(w.stack, func(l level) bool { return l.boundary != "" }) {
 				w.warn("the message ends before its last part does")
 			}
 			return nil
@@ -63,6 +65,7 @@ func (w *walker) message() error {
 		w.ended = false
 		if c.closing {
 			w.stack = w.stack[:c.depth]
+			w.behind = c.depth == 0
 			continue
 		}
 		w.stack = w.stack[:c.depth+1]
@@ -76,10 +79,16 @@ func (w *walker) message() error {
 // skip goes to the end of the part.
 func (w *walker) skip() error {
 	for {
-		if _, err := w.next(); errors.Is(err, io.EOF) {
+		p, err := w.next()
+		if errors.Is(err, io.EOF) {
 			return nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
+		}
+		if w.behind && len(bytes.TrimSpace(p)) > 0 {
+			w.behind = false
+			w.warn("what stands behind the last part was left out")
 		}
 	}
 }
@@ -224,6 +233,11 @@ func (w *walker) look(l *leaf, head []byte, decoder io.Reader) {
 	if u, ok := decoder.(*uuReader); ok && l.Name == "" {
 		l.Name = plainText(u.name)
 	}
+	if isTNEF(head) {
+		l.Detected = tnef
+		w.warnPart("winmail.dat is kept as it is; what it holds is not unpacked")
+		return
+	}
 	switch l.Kind {
 	case Attachment, Report:
 		l.Detected = detect(head)
@@ -234,8 +248,6 @@ func (w *walker) look(l *leaf, head []byte, decoder io.Reader) {
 		}
 	}
 	switch l.ContentType {
-	case "application/ms-tnef", "application/vnd.ms-tnef":
-		w.warnPart("winmail.dat is kept as it is; what it holds is not unpacked")
 	case "message/partial":
 		w.warnPart("a piece of a message that was sent in several; the pieces are not joined")
 	case "message/external-body":
