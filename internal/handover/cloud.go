@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -28,9 +30,10 @@ import (
 
 // cloud is a bucket behind gocloud.dev.
 type cloud struct {
-	bucket *blob.Bucket
-	lost   func(op string, err error) error
-	close  func()
+	open  func() (*blob.Bucket, error) // once: credentials may have to be looked for
+	used  atomic.Bool
+	lost  func(op string, err error) error
+	close func()
 }
 
 func openCloud(scheme, where, prefix string, spec Object, with With) (bucket, string, error) {
@@ -41,22 +44,29 @@ func openCloud(scheme, where, prefix string, spec Object, with With) (bucket, st
 	c := &cloud{lost: with.Network.Unreachable, close: way.CloseIdleConnections}
 	switch scheme {
 	case "azblob":
-		c.bucket, err = openAzure(where, spec, with, way)
+		c.open = sync.OnceValues(func() (*blob.Bucket, error) { return openAzure(where, spec, with, way) })
 	case "gs":
-		c.bucket, err = openGoogle(where, spec, with, way)
+		c.open = sync.OnceValues(func() (*blob.Bucket, error) { return openGoogle(where, with, way) })
 	case "file":
 		dir := filepath.FromSlash("/" + prefix)
 		// It never flushes what it writes: a power cut may lose what counts as handed
 		// over. docs/handover.md says so, and to take a folder instead.
-		c.bucket, err = fileblob.OpenBucket(dir, &fileblob.Options{NoTempDir: true})
+		c.open = sync.OnceValues(func() (*blob.Bucket, error) { return fileblob.OpenBucket(dir, &fileblob.Options{NoTempDir: true}) })
 		prefix = ""
 	default:
 		return nil, "", fault.New(fault.Invalid, openStore, "%s:// is no store", scheme).WithHint("known: s3://, azblob://, gs://, file://")
 	}
-	if err != nil {
-		return nil, "", fault.New(fault.Invalid, openStore, "%w", err).WithHint("look at the store's address and its key")
-	}
 	return c, prefix, nil
+}
+
+// at is the bucket, opened.
+func (c *cloud) at() (*blob.Bucket, error) {
+	c.used.Store(true)
+	b, err := c.open()
+	if err != nil {
+		return nil, fault.New(fault.NeedsAdmin, openStore, "%w", err).WithHint("look at the store's address and its key; without a key this machine needs an identity of its own")
+	}
+	return b, nil
 }
 
 func openAzure(name string, spec Object, with With, way http.RoundTripper) (*blob.Bucket, error) {
@@ -93,7 +103,7 @@ func openAzure(name string, spec Object, with With, way http.RoundTripper) (*blo
 	return azureblob.OpenBucket(context.Background(), client, nil)
 }
 
-func openGoogle(name string, spec Object, with With, way http.RoundTripper) (*blob.Bucket, error) {
+func openGoogle(name string, with With, way http.RoundTripper) (*blob.Bucket, error) {
 	const mayWrite = "https://www.googleapis.com/auth/devstorage.read_write"
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Transport: way})
 	var who *google.Credentials
@@ -114,7 +124,11 @@ func openGoogle(name string, spec Object, with With, way http.RoundTripper) (*bl
 }
 
 func (c *cloud) look(ctx context.Context, name string) (string, error) {
-	a, err := c.bucket.Attributes(ctx, name)
+	b, err := c.at()
+	if err != nil {
+		return "", err
+	}
+	a, err := b.Attributes(ctx, name)
 	if err != nil {
 		return "", c.judge("look at object", err)
 	}
@@ -122,9 +136,13 @@ func (c *cloud) look(ctx context.Context, name string) (string, error) {
 }
 
 func (c *cloud) put(ctx context.Context, name string, b content, fresh bool) error {
+	there, err := c.at()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before Close it discards what was written
-	w, err := c.bucket.NewWriter(ctx, name, &blob.WriterOptions{
+	w, err := there.NewWriter(ctx, name, &blob.WriterOptions{
 		ContentType: b.typ, DisableContentTypeDetection: true, MaxConcurrency: 1, IfNotExist: fresh,
 		Metadata: map[string]string{metaDigest: b.sha256, metaMark: b.mark},
 	})
@@ -140,12 +158,23 @@ func (c *cloud) put(ctx context.Context, name string, b content, fresh bool) err
 }
 
 func (c *cloud) remove(ctx context.Context, name string) error {
-	return c.judge("remove object", c.bucket.Delete(ctx, name))
+	b, err := c.at()
+	if err != nil {
+		return err
+	}
+	return c.judge("remove object", b.Delete(ctx, name))
 }
 
 func (c *cloud) Close() error {
 	defer c.close()
-	return c.bucket.Close()
+	if !c.used.Load() {
+		return nil
+	}
+	b, err := c.open()
+	if err != nil {
+		return nil //nolint:nilerr // what never opened needs no closing
+	}
+	return b.Close()
 }
 
 func (c *cloud) judge(op string, err error) error {

@@ -89,7 +89,8 @@ type With struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// New makes the target that spec describes. It touches neither network nor disk.
+// New makes the target that spec describes. It touches neither network nor disk, and
+// misses no key until there is something to do: so it is how a Spec is checked too.
 func New(spec Spec, with With) (Target, error) {
 	if with.Now == nil {
 		with.Now = time.Now

@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"postern/internal/fault"
 	"postern/internal/secret"
@@ -25,6 +26,8 @@ type Object struct {
 	CA       string `json:"ca,omitempty" yaml:"ca,omitempty"`             // PEM of the endpoint's authority
 	Name     string `json:"name,omitempty" yaml:"name,omitempty"`         // template below the prefix; {yyyy}/{MM}/{filename} by default
 	Clash    Clash  `json:"clash,omitempty" yaml:"clash,omitempty"`       // rename by default
+
+	TimeoutSeconds int `json:"timeout_seconds,omitempty" yaml:"timeout_seconds,omitempty"` // for a whole delivery; 900 by default
 }
 
 // Clash says what to do when another delivery's object has the name.
@@ -124,6 +127,8 @@ func newObjects(spec Object, prefix string, in bucket, with With) (*objects, err
 
 // Deliver puts the files, and the manifest after them.
 func (o *objects) Deliver(ctx context.Context, d Delivery) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, seconds(o.spec.TimeoutSeconds, 15*time.Minute))
+	defer cancel()
 	taken := make(map[string]bool) // by this delivery; in lower case, for it may be synchronised to a disk
 	var receipt []string
 	dir := ""

@@ -39,7 +39,7 @@ func openS3(name string, spec Object, with With) (bucket, error) {
 	}
 	// Without a key: what the environment says, or the role of the machine.
 	who := credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.IAM{}})
-	if spec.KeyID != "" {
+	if spec.KeyID != "" { // without its secret the store refuses, which is said well enough
 		who = credentials.NewStaticV4(spec.KeyID, with.Key.Reveal(), "")
 	}
 	client, err := minio.New(u.Host, &minio.Options{

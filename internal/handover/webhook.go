@@ -52,9 +52,6 @@ func newWebhook(spec Webhook, with With) (Target, error) {
 	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.Fragment != "" {
 		return nil, fault.New(fault.Invalid, callWebhook, "the address is not usable").WithHint("write https://HOST/PATH, without name and password: requests are signed")
 	}
-	if with.Key.Empty() {
-		return nil, fault.New(fault.Invalid, callWebhook, "there is no key to sign with").WithHint("give a long random one, and the same to the receiver")
-	}
 	switch spec.Format {
 	case "":
 		spec.Format = FormatJSON
@@ -112,6 +109,10 @@ func (w *webhook) Check(ctx context.Context) error {
 // send signs in a first pass over the body and sends in a second, so that a large file
 // is never in memory.
 func (w *webhook) send(ctx context.Context, id string, b body) (string, error) {
+	if w.key.Empty() {
+		return "", fault.New(fault.NeedsAdmin, callWebhook, "there is no key to sign with").
+			WithHint("set a long random one, and give the same to the receiver")
+	}
 	ctx, cancel := context.WithTimeout(ctx, seconds(w.spec.TimeoutSeconds, 5*time.Minute))
 	defer cancel()
 	sign := newSigner(w.key, w.now())
