@@ -55,6 +55,12 @@ with smtplib.SMTP("localhost", int(sys.argv[2])) as s:
 			return exec.Command("curl", "-sS", "--url", "smtp://"+host+":"+prt, "--ssl-reqd", "--cacert", ca, "--user", "scanner:"+devicePassword,
 				"--mail-from", "scan@contoso.com", "--mail-rcpt", "someone@elsewhere.example", "-T", mail)
 		}},
+		{"s-nail", func(subject string) *exec.Cmd {
+			cmd := exec.Command("s-nail", "-:/", "-S", "v15-compat", "-S", "mta=smtp://scanner:"+devicePassword+"@"+host+":"+prt, "-S", "smtp-use-starttls", "-S", "smtp-auth=login",
+				"-S", "tls-verify=strict", "-S", "tls-ca-file="+ca, "-S", "tls-ca-no-defaults", "-S", "hostname=printer", "-r", "scan@contoso.com", "-s", subject, "someone@elsewhere.example")
+			cmd.Stdin = strings.NewReader("from s-nail\n.\nstill from s-nail\n")
+			return cmd
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			need(t, c.name)

@@ -17,6 +17,7 @@ import (
 // asks the running identity provider whether a token is good.
 type dovecot struct {
 	IMAPS, POP3S, Submission string // host:port
+	SASL                     string // where other servers ask who may log in
 	mail                     string // maildirs, one per user
 	log                      string
 }
@@ -55,6 +56,11 @@ service anvil {
     mode = 0
   }
 }
+service auth {
+  inet_listener {
+    port = SASL_PORT
+  }
+}
 service imap-login {
   inet_listener imap {
     port = 0
@@ -89,7 +95,7 @@ func startDovecot(t *testing.T, certPEM, keyPEM, caPEM []byte, introspect, sink 
 		skipOrFail(t, "Dovecot's own users need root")
 	}
 	dir := rootDir(t)
-	d := &dovecot{IMAPS: freeAddress(t), POP3S: freeAddress(t), Submission: freeAddress(t), mail: filepath.Join(dir, "mail"), log: filepath.Join(dir, "log")}
+	d := &dovecot{IMAPS: freeAddress(t), POP3S: freeAddress(t), Submission: freeAddress(t), SASL: freeAddress(t), mail: filepath.Join(dir, "mail"), log: filepath.Join(dir, "log")}
 	mkdirFor(t, d.mail, "nobody")
 	writeFile(t, filepath.Join(dir, "cert.pem"), certPEM)
 	writeFile(t, filepath.Join(dir, "key.pem"), keyPEM)
@@ -102,7 +108,7 @@ active_value = true
 tls_ca_cert_file = %s/ca.pem
 force_introspection = yes
 `, introspect, dir))
-	conf := strings.NewReplacer("DIR", dir, "IMAPS_PORT", port(d.IMAPS), "POP3S_PORT", port(d.POP3S), "SUBMISSION_PORT", port(d.Submission), "SINK", port(sink)).Replace(dovecotConf)
+	conf := strings.NewReplacer("DIR", dir, "IMAPS_PORT", port(d.IMAPS), "POP3S_PORT", port(d.POP3S), "SUBMISSION_PORT", port(d.Submission), "SASL_PORT", port(d.SASL), "SINK", port(sink)).Replace(dovecotConf)
 	path := filepath.Join(dir, "dovecot.conf")
 	writeFile(t, path, []byte(conf))
 	background(t, dir, exec.Command("dovecot", "-F", "-c", path))
