@@ -19,8 +19,8 @@ check: ## Format, vet, lint, import rules, race detector, known vulnerabilities
 	@test -z "$$(gofmt -l cmd internal test bench *.go | tee /dev/stderr)" || { echo "run: gofmt -w ."; exit 1; }
 	$(GO) vet ./...
 	scripts/lint
-	$(GO) vet -tags cloudkeys ./internal/kms ./internal/app ./cmd/postern
-	$(GO) test -tags cloudkeys ./internal/kms ./internal/app
+	$(GO) vet -tags cloudkeys ./internal/kms ./internal/handover ./internal/app ./cmd/postern
+	$(GO) test -tags cloudkeys ./internal/kms ./internal/handover ./internal/app
 	CGO_ENABLED=1 scripts/test -race -short ./...
 
 bench: ## Measure side by side with a real peer: make bench NAME=start
