@@ -70,6 +70,9 @@ func startPostfix(t *testing.T, certPEM, keyPEM []byte, sasl, sink string) (addr
 	writeFile(t, filepath.Join(dir, "unknown"), []byte("nobody@elsewhere.example 550 5.1.1 there is nobody here\nlater@elsewhere.example 450 4.2.1 come back later\n"))
 	background(t, dir, exec.Command("/usr/sbin/postfix", "-c", dir, "start-fg"))
 	t.Cleanup(func() {
+		if out, err := exec.Command("/usr/sbin/postfix", "-c", dir, "stop").CombinedOutput(); err != nil { // its master left our process group
+			t.Errorf("%v: %s", err, out)
+		}
 		if t.Failed() {
 			logTail(t, filepath.Join(dir, "log"))
 		}
