@@ -231,18 +231,19 @@ type letter struct {
 
 // post is a mailbox, and the Sources and Source that read it.
 type post struct {
-	mu       sync.Mutex
-	address  string
-	validity uint32
-	inbox    map[string]*letter
-	next     int
-	moved    map[string][]string // by folder
-	opens    int
-	bodies   int // downloads begun
-	changes  int // mailbox actions asked for
-	fail     func(op string, uid string) error
-	cutAfter int64 // octets of a body after which the connection breaks; 0: never
-	cuts     int   // how many bodies are cut so
+	mu        sync.Mutex
+	address   string
+	validity  uint32
+	inbox     map[string]*letter
+	next      int
+	moved     map[string][]string // by folder
+	opens     int
+	bodies    int // downloads begun
+	described int
+	changes   int // mailbox actions asked for
+	fail      func(op string, uid string) error
+	cutAfter  int64 // octets of a body after which the connection breaks; 0: never
+	cuts      int   // how many bodies are cut so
 }
 
 func newPost(raws ...string) *post {
@@ -303,7 +304,7 @@ func (l *line) Search(_ context.Context, q mailbox.Query) (uint32, []string, err
 	}
 	var uids []string
 	for uid, m := range l.p.inbox {
-		if (!q.Unread || !m.seen) && !m.arrived.Before(q.Since) {
+		if (!q.Unread || !m.seen) && (!q.Unflagged || !m.flagged) && (q.Untagged == "" || !slices.Contains(m.tags, q.Untagged)) && (m.arrived.IsZero() || !m.arrived.Before(q.Since)) {
 			uids = append(uids, uid)
 		}
 	}
@@ -324,6 +325,7 @@ func (l *line) Describe(_ context.Context, v uint32, uids []string, headers bool
 	if err := l.valid("describe", v, ""); err != nil {
 		return err
 	}
+	l.p.described += len(uids)
 	for _, uid := range uids {
 		if m := l.p.inbox[uid]; m != nil {
 			b := mailbox.Brief{ID: uid, Size: int64(len(m.raw)), Arrived: m.arrived}

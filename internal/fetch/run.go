@@ -343,7 +343,7 @@ func (r *run) query() mailbox.Query {
 // least is the earliest arrival of a message that the task looks at.
 func (r *run) least() time.Time {
 	o := r.task.Source
-	least := o.Since.Time
+	least := o.Since.day
 	later := func(t time.Time) {
 		if t.After(least) {
 			least = t

@@ -91,7 +91,10 @@ func (s Size) MarshalText() ([]byte, error) {
 }
 
 // Date is a day, written 2026-01-31; the zone is UTC.
-type Date struct{ time.Time }
+type Date struct{ day time.Time }
+
+// IsZero is for omitting it.
+func (d Date) IsZero() bool { return d.day.IsZero() }
 
 // UnmarshalText reads it.
 func (d *Date) UnmarshalText(text []byte) error {
@@ -99,12 +102,12 @@ func (d *Date) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%q is not a day; allowed: 2026-01-31", text)
 	}
-	d.Time = t
+	d.day = t
 	return nil
 }
 
 // MarshalText writes it.
-func (d Date) MarshalText() ([]byte, error) { return d.AppendFormat(nil, time.DateOnly), nil }
+func (d Date) MarshalText() ([]byte, error) { return d.day.AppendFormat(nil, time.DateOnly), nil }
 
 // Deed is what can be done to a message in its mailbox.
 type Deed string
