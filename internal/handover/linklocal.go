@@ -24,8 +24,8 @@ func guard(_, address string, _ syscall.RawConn) error {
 
 func refuseLinkLocal(host string) error {
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	if err != nil { // a name: judged when it is connected to
-		return nil
+	if err != nil {
+		return nil //nolint:nilerr // it is a name: judged when it is connected to
 	}
 	ip = ip.Unmap().WithZone("")
 	elsewhere := []netip.Addr{ // metadata services that are not link-local
