@@ -2,6 +2,7 @@ package extract
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/url"
 	"strings"
@@ -80,7 +81,7 @@ func (w *walker) asBody(l leaf, head []byte, r io.Reader) io.Reader {
 // complete reads as much of a body as is to be kept and take left.
 func (w *walker) complete(l leaf, r io.Reader) error {
 	b := w.bodies.of(l.Kind)
-	if _, err := io.CopyN(io.Discard, r, int64(b.room())); err != nil && w.err != nil && err != io.EOF {
+	if _, err := io.CopyN(io.Discard, r, int64(b.room())); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if l.Kind == BodyHTML {
@@ -99,7 +100,7 @@ func (b *bodies) text(limit int) string {
 	}
 	s := plainLines(b.plain.kept.Bytes())
 	if s == "" {
-		s = htmlText(b.html.kept.Bytes())
+		s = htmlText(b.html.kept.Bytes(), limit)
 	}
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "")
@@ -127,14 +128,16 @@ func plainLines(p []byte) string {
 func cids(p []byte) map[string]bool {
 	const enough = 1000
 	found := make(map[string]bool)
-	lower := bytes.ToLower(p)
-	for at := 0; len(found) < enough; {
-		i := bytes.Index(lower[at:], []byte("cid:"))
-		if i < 0 || len(lower) != len(p) {
+	for len(found) < enough {
+		before, after, ok := bytes.Cut(p, []byte(":"))
+		if !ok {
 			break
 		}
-		at += i + len("cid:")
-		id := p[at:min(len(p), at+500)]
+		p = after
+		if n := len(before); n < 3 || !strings.EqualFold(string(before[n-3:]), "cid") {
+			continue
+		}
+		id := p[:min(len(p), 500)]
 		if end := bytes.IndexAny(id, "\"'<>) \t\r\n"); end >= 0 {
 			id = id[:end]
 		}
@@ -147,13 +150,18 @@ func cids(p []byte) map[string]bool {
 	return found
 }
 
-// htmlText is what HTML says, simply: words in order, a line for each block.
-func htmlText(p []byte) string {
+// htmlText is what HTML says, simply: words in order, a line for each block. It stops
+// when it has what makes limit octets, blanks aside.
+func htmlText(p []byte, limit int) string {
 	var b strings.Builder
 	z := html.NewTokenizer(bytes.NewReader(p))
 	hidden := ""
 	for {
-		switch z.Next() {
+		token := z.Next()
+		if b.Len() > 4*limit+1<<10 {
+			token = html.ErrorToken
+		}
+		switch token {
 		case html.ErrorToken:
 			return plainLines([]byte(tidyLines(b.String())))
 		case html.TextToken:

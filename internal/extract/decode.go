@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,13 @@ import (
 // stretches is what they read: a part, piece by piece; a piece is valid until the
 // next is asked for.
 type stretches interface{ next() ([]byte, error) }
+
+// decoder reads what came of them; wrong says what was amiss in what was read, "" for
+// nothing.
+type decoder interface {
+	io.Reader
+	wrong() string
+}
 
 // isIdentity reports an encoding that changes nothing.
 func isIdentity(encoding string) bool {
@@ -29,7 +37,7 @@ func encodingName(s string) string {
 }
 
 // decoder reads the current part, decoded.
-func (w *walker) decoder(encoding string) io.Reader {
+func (w *walker) decoder(encoding string) decoder {
 	switch encodingName(encoding) {
 	case "base64":
 		if w.base64 == nil {
@@ -64,6 +72,8 @@ func (r *plainReader) Read(p []byte) (n int, err error) {
 	r.left = r.left[n:]
 	return n, nil
 }
+
+func (r *plainReader) wrong() string { return "" }
 
 const block = 8 << 10 // a multiple of 4
 
@@ -108,6 +118,17 @@ func (r *base64Reader) Read(p []byte) (n int, err error) {
 	return 0, r.err
 }
 
+func (r *base64Reader) wrong() string {
+	return complaint(r.bad, "not all of it is base64; what is not was skipped")
+}
+
+func complaint(bad bool, words string) string {
+	if bad {
+		return words
+	}
+	return ""
+}
+
 // refill collects a block and decodes it.
 func (r *base64Reader) refill() {
 	for r.n < block && r.err == nil {
@@ -145,7 +166,7 @@ func (r *base64Reader) decode() {
 	}
 	whole := r.n &^ 3
 	n, err := base64.RawStdEncoding.Decode(r.buf[:], r.in[:whole])
-	if err != nil || n != whole/4*3 {
+	if err != nil || n != whole/4*3 || slices.ContainsFunc(r.in[whole:r.n], func(c byte) bool { return !inAlphabet(c) }) {
 		n, whole = r.decodeSlowly()
 	}
 	r.n = copy(r.in[:], r.in[whole:r.n])
@@ -160,6 +181,10 @@ func (r *base64Reader) decode() {
 	r.out = r.buf[:n]
 }
 
+func inAlphabet(c byte) bool {
+	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/'
+}
+
 // decodeSlowly skips what is not of the alphabet, up to the padding. It keeps characters that are not
 // four yet for the next block.
 func (r *base64Reader) decodeSlowly() (decoded, used int) {
@@ -167,7 +192,7 @@ func (r *base64Reader) decodeSlowly() (decoded, used int) {
 	have := 0
 	for _, c := range r.in[:r.n] {
 		switch {
-		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '+', c == '/':
+		case inAlphabet(c):
 			quad[have] = c
 			if have++; have < 4 {
 				continue
@@ -217,6 +242,10 @@ func (r *quotedReader) Read(p []byte) (int, error) {
 	n := copy(p, r.out)
 	r.out = r.out[n:]
 	return n, nil
+}
+
+func (r *quotedReader) wrong() string {
+	return complaint(r.bad, "not all of it is quoted-printable; what is not was kept as it came")
 }
 
 // refill decodes all lines of one stretch.

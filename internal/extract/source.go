@@ -53,7 +53,7 @@ func (s *source) seen() []byte { return s.buf[s.at:s.end] }
 // fill sees more of the message; false: there is no more, for the reason in s.err,
 // or no room.
 func (s *source) fill() bool {
-	if s.at > 0 {
+	if s.at == s.end || s.end == len(s.buf) {
 		s.end = copy(s.buf, s.seen())
 		s.at = 0
 	}

@@ -34,6 +34,10 @@ func (r *uuReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func (r *uuReader) wrong() string {
+	return complaint(r.bad, "not all of it is uuencoded; what is not was skipped")
+}
+
 func (r *uuReader) refill() {
 	var raw []byte
 	raw, r.err = r.src.next()

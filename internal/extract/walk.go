@@ -201,36 +201,37 @@ func (w *walker) leaf(l leaf) error {
 	w.leaves++
 	l.Index = w.leaves
 	w.judge(&l)
-	decoder := w.decoder(l.encoding)
-	w.peek.Reset(decoder)
+	from := w.decoder(l.encoding)
+	w.peek.Reset(from)
 	head, err := w.peek.Peek(sniffed)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	w.look(&l, head, decoder)
+	w.look(&l, head, from)
 	b := &body{w: w, r: w.peek}
 	var r io.Reader = b
 	if l.Kind == BodyText || l.Kind == BodyHTML {
 		r = w.asBody(l, head, b)
 	}
 	err = w.take(l.Part, r)
-	if w.err != nil && !errors.Is(w.err, io.EOF) {
+	switch {
+	case w.err != nil && !errors.Is(w.err, io.EOF):
 		return w.err // whatever take made of it
-	}
-	if err == nil {
+	case err == nil && b.err != nil:
 		err = b.err
-	}
-	if err == nil && r != io.Reader(b) {
+	case err == nil && r != io.Reader(b):
 		err = w.complete(l, r)
 	}
 	b.w = nil
-	w.wrong(decoder)
+	if wrong := from.wrong(); wrong != "" {
+		w.warnPart("%s", wrong)
+	}
 	return err
 }
 
 // look completes a part with what its content shows.
-func (w *walker) look(l *leaf, head []byte, decoder io.Reader) {
-	if u, ok := decoder.(*uuReader); ok && l.Name == "" {
+func (w *walker) look(l *leaf, head []byte, from decoder) {
+	if u, ok := from.(*uuReader); ok && l.Name == "" {
 		l.Name = plainText(u.name)
 	}
 	if isTNEF(head) {
@@ -252,24 +253,6 @@ func (w *walker) look(l *leaf, head []byte, decoder io.Reader) {
 		w.warnPart("a piece of a message that was sent in several; the pieces are not joined")
 	case "message/external-body":
 		w.warnPart("the content is not here; the part only says where it was put")
-	}
-}
-
-// wrong tells what a decoder met.
-func (w *walker) wrong(decoder io.Reader) {
-	switch d := decoder.(type) {
-	case *base64Reader:
-		if d.bad {
-			w.warnPart("not all of it is base64; what is not was skipped")
-		}
-	case *quotedReader:
-		if d.bad {
-			w.warnPart("not all of it is quoted-printable; what is not was kept as it came")
-		}
-	case *uuReader:
-		if d.bad {
-			w.warnPart("not all of it is uuencoded; what is not was skipped")
-		}
 	}
 }
 

@@ -228,6 +228,34 @@ func TestLargeMessageTakesLittleMemory(t *testing.T) {
 	}
 }
 
+// Not parallel: it looks at the whole heap.
+func TestManyPartsTakeLittleMemory(t *testing.T) {
+	part := "--b\r\nContent-Type: image/png; name=a.png\r\nContent-Transfer-Encoding: base64\r\nContent-ID: <x@y>\r\n\r\niVBORw0KGgo=\r\n"
+	raw := io.MultiReader(strings.NewReader("Content-Type: multipart/mixed; boundary=b\r\n\r\n"), strings.NewReader(strings.Repeat(part, 20_000)))
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	var early int64
+	s, err := Walk(raw, Limits{Parts: 30_000}, func(p Part, body io.Reader) error {
+		switch p.Index {
+		case 100:
+			early = heap()
+		case 19_900:
+			if grown := heap() - early; grown > 256<<10 {
+				t.Errorf("%d octets for 19,800 parts", grown)
+			}
+		}
+		_, err := io.Copy(io.Discard, body)
+		return err
+	})
+	if err != nil || s.Parts != 20_000 {
+		t.Errorf("%v, %d parts", err, s.Parts)
+	}
+}
+
 func FuzzWalk(f *testing.F) {
 	f.Add([]byte(attachment("a.pdf", "alpha")), 0)
 	f.Add([]byte(nested(3)), 1)
