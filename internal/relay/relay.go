@@ -160,7 +160,8 @@ type Store interface {
 	// anybody would deliver. The body is read once and never held whole in memory.
 	// Of two messages with the key of one Once the second is fault.Conflict. One whose
 	// twin came within its time is fault.Conflict with [Again] in its chain, unless that
-	// one failed, went to nobody or was deleted meanwhile: who hands it in again wants it tried again.
+	// one failed, went to nobody or was deleted meanwhile: who hands it in again wants it
+	// tried again.
 	PutMessage(ctx context.Context, m *Message, body io.Reader) error
 	// ClaimMessages leases due messages (Queued, NotBefore <= c.Now), oldest NotBefore
 	// first, never more than an account's limits allow, whoever holds them.
