@@ -118,7 +118,7 @@ func (b *bodies) take(ctx context.Context, uids []uint32) (missing []uint32, why
 	want := &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}}
 	cmd := b.c.c.Fetch(set(uids), want)
 	for m := cmd.Next(); m != nil; m = cmd.Next() {
-		uid, came, err := b.message(cmd, m, pending)
+		uid, came, err := b.message(ctx, cmd, m, pending)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -145,7 +145,7 @@ func (b *bodies) take(ctx context.Context, uids []uint32) (missing []uint32, why
 
 // message hands one message on, if this answer has its text: flags that somebody
 // changed come as such answers too.
-func (b *bodies) message(cmd *imapclient.FetchCommand, m *imapclient.FetchMessageData, pending map[uint32]bool) (uid uint32, came bool, err error) {
+func (b *bodies) message(ctx context.Context, cmd *imapclient.FetchCommand, m *imapclient.FetchMessageData, pending map[uint32]bool) (uid uint32, came bool, err error) {
 	for item := m.Next(); item != nil; item = m.Next() {
 		switch item := item.(type) {
 		case imapclient.FetchItemDataUID:
@@ -154,7 +154,7 @@ func (b *bodies) message(cmd *imapclient.FetchCommand, m *imapclient.FetchMessag
 			if item.Literal == nil || came || !pending[uid] {
 				continue
 			}
-			w := &whole{r: item.Literal, left: item.Literal.Size()}
+			w := &whole{r: item.Literal, left: item.Literal.Size(), broken: func(err error) error { return b.c.failed(ctx, "FETCH", err) }}
 			if err = b.each(decimal(uid), w, nil); err == nil {
 				_, err = io.Copy(io.Discard, w) // what each did not care for
 			}
@@ -182,7 +182,7 @@ func (b *bodies) abandon(cmd *imapclient.FetchCommand, w *whole) {
 		}
 		for item := m.Next(); item != nil && err == nil; item = m.Next() {
 			if section, ok := item.(imapclient.FetchItemDataBodySection); ok && section.Literal != nil {
-				_, err = io.Copy(io.Discard, &whole{r: section.Literal, left: section.Literal.Size()})
+				_, err = io.Copy(io.Discard, &whole{r: section.Literal, left: section.Literal.Size(), broken: w.broken})
 			}
 		}
 	}
@@ -192,9 +192,10 @@ func (b *bodies) abandon(cmd *imapclient.FetchCommand, w *whole) {
 // whole tells a message that was cut off from one that ended: the literal's reader
 // says io.EOF to both. It never reads behind an error.
 type whole struct {
-	r    io.Reader
-	left int64
-	err  error
+	r      io.Reader
+	left   int64
+	broken func(error) error // classifies
+	err    error
 }
 
 // Read implements io.Reader.
@@ -204,8 +205,11 @@ func (w *whole) Read(p []byte) (int, error) {
 	}
 	n, err := w.r.Read(p)
 	w.left -= int64(n)
-	if errors.Is(err, io.EOF) && w.left > 0 {
-		err = fault.Wrap(fault.Temporary, "imap FETCH", fmt.Errorf("%w: %d octets short", io.ErrUnexpectedEOF, w.left))
+	switch {
+	case errors.Is(err, io.EOF) && w.left > 0:
+		err = w.broken(fmt.Errorf("%w: %d octets short", io.ErrUnexpectedEOF, w.left))
+	case err != nil && !errors.Is(err, io.EOF):
+		err = w.broken(err)
 	}
 	w.err = err
 	return n, err

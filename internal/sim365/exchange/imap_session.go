@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
@@ -329,6 +330,10 @@ func (s *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error 
 	return s.tracker.Poll(w, allowExpunge)
 }
 
+// idleLook is how often a waiting session looks for changes. The library's own Idle
+// forgets those that were made just before it began.
+const idleLook = 50 * time.Millisecond
+
 // Idle tells it as it happens.
 func (s *imapSession) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	s.idle.Lock()
@@ -338,5 +343,16 @@ func (s *imapSession) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) err
 		<-stop
 		return nil
 	}
-	return tracker.Idle(w, stop)
+	look := time.NewTicker(idleLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-look.C:
+			if err := tracker.Poll(w, true); err != nil {
+				return err
+			}
+		}
+	}
 }
