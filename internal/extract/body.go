@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/html"
 	"golang.org/x/text/transform"
@@ -117,7 +118,7 @@ func plainLines(p []byte) string {
 			return r
 		case r == '\r':
 			return '\n'
-		case r < ' ', r == 0x7f, r == '\ufeff':
+		case unicode.IsControl(r), r == '\ufeff':
 			return -1
 		}
 		return r

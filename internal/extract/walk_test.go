@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode"
+	"unicode/utf8"
 
 	"postern/internal/fault"
 )
@@ -283,6 +285,13 @@ func FuzzWalk(f *testing.F) {
 		}
 		if total > len(raw) || len(s.Warnings) > 20 || len(s.Text) > limits.Text {
 			t.Errorf("%d octets out of %d, %d warnings, %d octets of text", total, len(raw), len(s.Warnings), len(s.Text))
+		}
+		for _, a := range append(slices.Concat(s.From, s.To, s.Cc, s.ReplyTo), Address{s.Subject, s.MessageID}) {
+			for _, text := range []string{a.Name, a.Address} {
+				if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+					t.Errorf("%q is not one line of text", text)
+				}
+			}
 		}
 		// However the bytes arrive, the parts are the same.
 		slow, slowParts, _ := walkAll(iotest.OneByteReader(bytes.NewReader(raw)), limits)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"strings"
+	"unicode"
 )
 
 // maxText bounds a value before it is decoded.
@@ -21,7 +22,7 @@ func bounded(s string) string {
 func plainText(s string) string {
 	s, _ = toUTF8("", []byte(s))
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return ' '
 		}
 		return r
