@@ -22,6 +22,7 @@ func (a *App) alertSources() []alert.Source {
 		{Prefix: "queue/", Whole: true, Look: a.backlogs},
 		{Prefix: "disk/", Look: a.disk},
 		{Prefix: "certificate/", Look: a.doorCertificate},
+		{Prefix: "acme/", Look: a.acmeTrouble},
 		{Prefix: "legacy/", Look: a.legacy.look},
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"postern/internal/alert"
 	"postern/internal/catalogue"
+	"postern/internal/certificate"
 	"postern/internal/config"
 	"postern/internal/declare"
 	"postern/internal/door"
@@ -51,8 +52,9 @@ type App struct {
 	log      *slog.Logger
 	version  string
 
-	legacy legacy                         // devices that need old TLS
-	shows  atomic.Pointer[certificateFor] // what the doors show
+	legacy legacy                             // devices that need old TLS
+	shows  atomic.Pointer[certificateFor]     // what the doors show
+	issuer atomic.Pointer[certificate.Issuer] // nil without ACME
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.

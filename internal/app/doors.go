@@ -7,11 +7,12 @@ import (
 	"net"
 	"time"
 
+	"postern/internal/certificate"
 	"postern/internal/door"
 )
 
 // Addresses are where the server listens; "" where it does not.
-type Addresses struct{ Web, SMTP, SMTPS, Listed, Legacy string }
+type Addresses struct{ Web, HTTPS, SMTP, SMTPS, Listed, Legacy string }
 
 // openDoor is an SMTP door with its listener.
 type openDoor struct {
@@ -86,8 +87,8 @@ func (a *App) seen(device string, version uint16) {
 	}
 }
 
-func (a *App) addresses(webL net.Listener, doors []openDoor) Addresses {
-	all := Addresses{Web: address(webL)}
+func (a *App) addresses(w webListeners, doors []openDoor) Addresses {
+	all := Addresses{Web: address(w.plain), HTTPS: address(w.tls)}
 	for _, d := range doors {
 		switch at := address(d.listener); d.key {
 		case "smtp_listen":
@@ -109,6 +110,13 @@ type certificateFor = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 // certificate is what the doors show.
 func (a *App) certificate() (certificateFor, error) {
 	get, err := a.ownCertificate()
+	if err == nil && len(a.Config.AcmeHosts) > 0 {
+		var issuer *certificate.Issuer
+		if issuer, err = a.newIssuer(get); err == nil {
+			a.issuer.Store(issuer)
+			get = issuer.Certificate
+		}
+	}
 	if err == nil {
 		a.shows.Store(&get)
 	}

@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -24,13 +26,13 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	if err := a.takeBack(ctx); err != nil {
 		return err
 	}
-	webL, err := listen(ctx, "web_listen", a.Config.WebListen.String())
+	pages, err := a.openWeb(ctx)
 	if err != nil {
 		return err
 	}
 	doors, err := a.openDoors(ctx)
 	if err != nil {
-		return errors.Join(err, closeListener(webL))
+		return errors.Join(err, pages.close())
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -40,13 +42,18 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })
 	g.Go(func() error { return a.Desk.Run(ctx) })
-	if webL != nil {
-		g.Go(func() error { return a.serveWeb(ctx, webL) })
+	g.Go(func() error { return a.serveWeb(ctx, pages) })
+	if issuer := a.issuer.Load(); issuer != nil {
+		if err := issuer.Read(ctx); err != nil {
+			a.log.WarnContext(ctx, "the certificate got by ACME was not read; another one serves", "error", err)
+		}
+		g.Go(func() error { return issuer.Run(ctx) })
+		g.Go(func() error { return a.serveHTTP(ctx, pages.acme, issuer.Challenges(), nil) })
 	}
 	for _, d := range doors {
 		g.Go(func() error { return d.Serve(ctx, d.listener) })
 	}
-	ready(a.addresses(webL, doors))
+	ready(a.addresses(pages, doors))
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -133,22 +140,43 @@ func (a *App) hostname() string {
 	return "localhost"
 }
 
-func (a *App) serveWeb(ctx context.Context, l net.Listener) error {
-	handler, closeHandler, err := a.webHandler()
+// serveWeb serves the pages, in the clear and over TLS.
+func (a *App) serveWeb(ctx context.Context, w webListeners) error {
+	pages, closePages, err := a.webHandler()
 	if err != nil {
 		return err
 	}
-	defer closeHandler() // a sign-in by code that waits ends before the database does
+	defer closePages() // a sign-in by code that waits ends before the database does
+	handler := a.withAPI(pages)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.serveHTTP(ctx, w.plain, handler, nil) })
+	g.Go(func() error { return a.serveHTTP(ctx, w.tls, handler, a.webTLS()) })
+	return g.Wait()
+}
+
+// serveHTTP serves until ctx ends; nowhere when there is no listener.
+func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handler, over *tls.Config) error {
+	if l == nil {
+		return nil
+	}
 	srv := &http.Server{
-		Handler:           a.withAPI(handler),
+		Handler:           handler,
+		TLSConfig:         over,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:          slog.NewLogLogger(a.log.With("room", "web").Handler(), slog.LevelDebug), // handshakes of strangers
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() {
+		if over != nil {
+			served <- srv.ServeTLS(l, "", "")
+			return
+		}
+		served <- srv.Serve(l)
+	}()
 	select {
 	case err := <-served:
 		return fmt.Errorf("web pages: %w", err)

@@ -41,6 +41,11 @@ type Config struct {
 	ListedListen  Listen      `toml:"listed_listen" default:"off" help:"host:port of the SMTP door for machines that cannot log in (:25); they need a device with no_login and networks"`
 	LegacyListen  Listen      `toml:"legacy_listen" default:"off" help:"host:port of an SMTP door for old machines that know TLS 1.0 or 1.1 only; the log and the metrics say who still uses it"`
 	Hostname      string      `toml:"hostname" help:"name the SMTP door answers with (empty: the machine's)"`
+	HTTPSListen   Listen      `toml:"https_listen" default:"off" help:"host:port of the web pages over TLS (:443), with the certificate of the SMTP doors"`
+	AcmeHosts     Hosts       `toml:"acme_hosts" help:"hostnames to get a certificate for over ACME, comma separated (empty: none); needs acme_listen or https_listen"`
+	AcmeDirectory string      `toml:"acme_directory" default:"https://acme-v02.api.letsencrypt.org/directory" help:"the ACME authority; using it means agreeing to its terms"`
+	AcmeEmail     string      `toml:"acme_email" help:"where the ACME authority writes to (empty: nowhere)"`
+	AcmeListen    Listen      `toml:"acme_listen" default:"off" help:"host:port where the ACME authority asks by http-01; it asks at port 80 of every acme_hosts. off: it asks by tls-alpn-01 at https_listen, its port 443"`
 	TLSCert       string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
 	TLSKey        string      `toml:"tls_key" help:"key file of tls_cert in PEM"`
 	MaxMessage    Size        `toml:"max_message" default:"150MB" help:"largest message the SMTP door takes"`
@@ -120,6 +125,15 @@ func (c *Config) validate() error {
 		return fault.New(fault.Invalid, "configuration", "data_dir is empty").WithHint("name a directory that Postern may write to")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fault.New(fault.Invalid, "configuration", "tls_cert and tls_key go together: one is set and the other is not")
+	case len(c.AcmeHosts) > 0 && c.TLSCert != "":
+		return fault.New(fault.Invalid, "configuration", "acme_hosts and tls_cert exclude each other")
+	case len(c.AcmeHosts) == 0 && !c.AcmeListen.Off():
+		return fault.New(fault.Invalid, "configuration", "acme_listen is for nothing without acme_hosts")
+	case len(c.AcmeHosts) > 0 && c.AcmeListen.Off() && c.HTTPSListen.Off():
+		return fault.New(fault.Invalid, "configuration", "acme_hosts needs a listener where the authority may ask: acme_listen or https_listen").
+			WithHint("set acme_listen to :80, or https_listen to :443")
+	case len(c.AcmeHosts) > 0 && !strings.HasPrefix(c.AcmeDirectory, "https://"):
+		return fault.New(fault.Invalid, "configuration", "acme_directory: %q is not usable; allowed: https://host/path", c.AcmeDirectory)
 	case c.MasterKeyURL != "" && (c.MasterKeyFile != "" || !c.MasterKey.Empty()):
 		return fault.New(fault.Invalid, "configuration", "master_key_url, master_key_file and master_key exclude each other")
 	case c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://"):

@@ -165,3 +165,23 @@ func (d *Span) UnmarshalText(b []byte) error {
 	d.Duration = v
 	return nil
 }
+
+// Hosts are hostnames, comma separated.
+type Hosts []string
+
+// UnmarshalText reads them. Addresses and wildcards are not for ACME's questions here.
+func (h *Hosts) UnmarshalText(b []byte) error {
+	var all []string
+	for _, name := range strings.Split(string(b), ",") {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if name == "" {
+			continue
+		}
+		if net.ParseIP(name) != nil || !strings.Contains(name, ".") || strings.ContainsAny(name, "*:/@ ") {
+			return fmt.Errorf("%q is not a hostname; allowed: names with a dot, comma separated, such as gate.contoso.com", name)
+		}
+		all = append(all, name)
+	}
+	*h = all
+	return nil
+}
