@@ -23,6 +23,7 @@ import (
 	"postern/internal/check"
 	"postern/internal/door"
 	"postern/internal/fault"
+	"postern/internal/fetch"
 	"postern/internal/relay"
 	"postern/internal/secret"
 )
@@ -40,6 +41,8 @@ type Config struct {
 	Queue    Queue
 	Operator relay.Operator
 	Explain  func(ctx context.Context, msgs []relay.Message) error // says why waiting messages wait
+	Tasks    Tasks
+	Fetch    fetch.Operator
 	// TestAlert really sends one alert, by a saved route or by values that are not saved.
 	TestAlert func(ctx context.Context, saved string, values alert.Route, signWith secret.Text) (check.Report, error)
 	Version   string
@@ -74,7 +77,7 @@ func New(cfg Config) http.Handler {
 
 func (s *server) humaConfig() huma.Config {
 	c := huma.DefaultConfig("Postern", s.Version)
-	c.Info.Description = "Send mail through a Microsoft 365 account, and look after the queue. Make a token with: postern tokens create NAME"
+	c.Info.Description = "Send mail through a Microsoft 365 account, look after the queue, and after what is fetched. Make a token with: postern tokens create NAME"
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = base+"/openapi", "", ""
 	c.CreateHooks = nil // no links to schemas in answers
 	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
@@ -102,6 +105,7 @@ func (s *server) routes(a huma.API) {
 		huma.Register(a, op, s.act(act))
 	}
 	huma.Register(a, s.operation(a, http.MethodPost, "/alerts/test", "test-alert", "Really send one test alert, and say stage by stage what came of it", door.MayAdmin), s.testAlert)
+	s.fetchRoutes(a)
 	remove := s.operation(a, http.MethodDelete, "/messages/{id}", "delete-message", "Delete a message for good", door.MayWriteQueue)
 	remove.DefaultStatus = http.StatusNoContent
 	huma.Register(a, remove, s.remove)

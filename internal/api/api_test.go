@@ -68,8 +68,13 @@ func TestDescription(t *testing.T) {
 		}
 	}
 	slices.Sort(ops)
-	const m = " /api/v1/messages"
-	if want := []string{"delete" + m + "/{id}", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body", "post" + m, "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry"}; !slices.Equal(ops, want) {
+	const m, k = " /api/v1/messages", " /api/v1/tasks"
+	if want := []string{
+		"delete" + m + "/{id}", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body",
+		"get" + k, "get" + k + "/{task}", "get" + k + "/{task}/ledger", "get" + k + "/{task}/runs", "get" + k + "/{task}/runs/{run}/log",
+		"post /api/v1/alerts/test", "post" + m, "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry",
+		"post" + k + "/{task}/ledger/reprocess", "post" + k + "/{task}/ledger/reset", "post" + k + "/{task}/run", "post" + k + "/{task}/stop",
+	}; !slices.Equal(ops, want) {
 		t.Errorf("described are %q", ops)
 	}
 }

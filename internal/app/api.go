@@ -23,6 +23,7 @@ func (a *App) withAPI(pages http.Handler) http.Handler {
 	mux.Handle("/", pages)
 	mux.Handle(api.Prefix, api.New(api.Config{
 		Intake: a.Intake(), Devices: a.Store.Device, Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
+		Tasks: a.Store, Fetch: a.FetchOperator(),
 		TestAlert: func(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
 			return a.TestAlert(ctx, saved, given, signWith, nil)
 		},

@@ -22,11 +22,15 @@ const (
 	MaySend       Scope = "send"
 	MayReadQueue  Scope = "queue:read"
 	MayWriteQueue Scope = "queue:write"
+	MayReadFetch  Scope = "fetch:read" // as the next, never for a device
+	MayWriteFetch Scope = "fetch:write"
 	MayAdmin      Scope = "admin" // what people do at the command line; never for a device
 )
 
 // Scopes are all of them.
-func Scopes() []Scope { return []Scope{MaySend, MayReadQueue, MayWriteQueue, MayAdmin} }
+func Scopes() []Scope {
+	return []Scope{MaySend, MayReadQueue, MayWriteQueue, MayReadFetch, MayWriteFetch, MayAdmin}
+}
 
 // Token lets a program use the HTTP API. One with a device sends as that device may
 // and sees that device's messages; one without sees all of them and cannot send.
@@ -74,8 +78,11 @@ func NewToken(name, device string, scopes []Scope, now time.Time) (Token, secret
 		return t, secret.Text{}, fault.New(fault.Invalid, op, "a token without a scope is good for nothing").WithHint("scopes: %s", scopeNames())
 	case t.Allows(MaySend) && device == "":
 		return t, secret.Text{}, fault.New(fault.Invalid, op, "to send, a token needs a device: its account, its senders and its policy apply")
-	case t.Allows(MayAdmin) && device != "":
-		return t, secret.Text{}, fault.New(fault.Invalid, op, "a token of a device cannot have the scope %s, which goes beyond the device", MayAdmin)
+	}
+	for _, beyond := range []Scope{MayAdmin, MayReadFetch, MayWriteFetch} {
+		if t.Allows(beyond) && device != "" {
+			return t, secret.Text{}, fault.New(fault.Invalid, op, "a token of a device cannot have the scope %s, which goes beyond the device", beyond)
+		}
 	}
 	for _, s := range scopes {
 		if !slices.Contains(Scopes(), s) {

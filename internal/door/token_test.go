@@ -54,7 +54,7 @@ func TestTokenThatMayNotBe(t *testing.T) {
 	for _, c := range []struct {
 		name, device string
 		scopes       []door.Scope
-	}{{"", "d", []door.Scope{door.MaySend}}, {"a b", "d", []door.Scope{door.MaySend}}, {"n", "d", nil}, {"n", "", []door.Scope{door.MaySend}}, {"n", "d", []door.Scope{"all"}}} {
+	}{{"", "d", []door.Scope{door.MaySend}}, {"a b", "d", []door.Scope{door.MaySend}}, {"n", "d", nil}, {"n", "", []door.Scope{door.MaySend}}, {"n", "d", []door.Scope{"all"}}, {"n", "d", []door.Scope{door.MayReadFetch}}, {"n", "d", []door.Scope{door.MayWriteFetch}}} {
 		if _, _, err := door.NewToken(c.name, c.device, c.scopes, time.Now()); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%+v: %v", c, err)
 		}

@@ -48,6 +48,14 @@ func (f Filter) String() string {
 	return strings.Join(words, ", ")
 }
 
+// Run has a task run soon.
+func (o Operator) Run(ctx context.Context, who, task string) error {
+	if err := o.RunSoon(ctx, task); err != nil {
+		return err
+	}
+	return o.Audit(ctx, who, "run task", task, "")
+}
+
 // Stop ends a run of the task, on whatever node it is.
 func (o Operator) Stop(ctx context.Context, who, task string) error {
 	if err := o.Fetcher.Stop(ctx, task, who); err != nil {

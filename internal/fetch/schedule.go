@@ -15,7 +15,6 @@ type schedule struct {
 	*Fetcher
 	running sync.WaitGroup
 	slots   chan struct{}
-	news    chan struct{} // somebody's mail has arrived
 
 	mu      sync.Mutex
 	busy    map[string]bool
@@ -32,7 +31,6 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	s := &schedule{
 		Fetcher: f,
 		slots:   make(chan struct{}, f.cfg.Workers),
-		news:    make(chan struct{}, 1),
 		busy:    make(map[string]bool),
 		hold:    make(map[string]time.Time),
 		watched: make(map[string]*watch),
@@ -78,6 +76,7 @@ func (s *schedule) look(ctx context.Context) error {
 	for _, t := range due {
 		select {
 		case s.slots <- struct{}{}:
+			s.answered(t.Name)
 			s.start(ctx, t)
 		default:
 			return nil // the rest is as due at the next look
@@ -92,7 +91,13 @@ func (s *schedule) due(ctx context.Context, t Task) (started time.Time, wait boo
 	s.mu.Lock()
 	wait = s.busy[t.Name] || now.Before(s.hold[t.Account]) || now.Before(s.hold[taskHold(t)])
 	s.mu.Unlock()
-	if wait || t.Disabled || t.Schedule.manual() {
+	if wait {
+		return time.Time{}, true, nil
+	}
+	if s.isAsked(t.Name) {
+		return time.Time{}, false, nil
+	}
+	if t.Disabled || t.Schedule.manual() {
 		return time.Time{}, true, nil
 	}
 	last, err := s.cfg.Ledger.Runs(ctx, t.Name, 1)
@@ -102,7 +107,7 @@ func (s *schedule) due(ctx context.Context, t Task) (started time.Time, wait boo
 	if len(last) > 0 {
 		started = last[0].Started
 	}
-	return started, !s.wakes(t.Name) && now.Before(t.next(started)), nil
+	return started, !s.woken(t.Name) && now.Before(t.next(started)), nil
 }
 
 // taskHold is what a task's own patience is kept under; account names have no NUL.
@@ -158,4 +163,43 @@ func (s *schedule) note(ctx context.Context, t Task, rec Run, err error) {
 		s.hold[who] = s.cfg.Now().Add(e.RetryAfter)
 		s.mu.Unlock()
 	}
+}
+
+// RunSoon has the loop run a task as soon as there is room, whether or not it is due or
+// disabled. It is fault.NotFound when there is no such task.
+func (f *Fetcher) RunSoon(ctx context.Context, task string) error {
+	if _, err := f.cfg.Ledger.Task(ctx, task); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.asked[task] = true
+	f.mu.Unlock()
+	f.hurry()
+	return nil
+}
+
+// hurry has the loop look now.
+func (f *Fetcher) hurry() {
+	select {
+	case f.news <- struct{}{}:
+	default: // it knows already
+	}
+}
+
+func (f *Fetcher) isAsked(task string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[task]
+}
+
+// answered forgets why a task was to run before its time.
+func (s *schedule) answered(task string) {
+	s.Fetcher.mu.Lock()
+	delete(s.asked, task)
+	s.Fetcher.mu.Unlock()
+	s.mu.Lock()
+	if w := s.watched[task]; w != nil {
+		w.woken = false
+	}
+	s.mu.Unlock()
 }

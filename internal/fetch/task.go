@@ -57,12 +57,16 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 // Fetcher runs tasks.
 type Fetcher struct {
 	cfg  Config
-	step func(string) // called between any two durable steps; tests cut runs there
+	step func(string)  // called between any two durable steps; tests cut runs there
+	news chan struct{} // has room for one: the loop is to look now
+
+	mu    sync.Mutex
+	asked map[string]bool // tasks somebody wants to run now
 }
 
 // New makes a Fetcher; it starts nothing.
 func New(cfg Config) *Fetcher {
-	return &Fetcher{cfg: cfg.withDefaults(), step: func(string) {}}
+	return &Fetcher{cfg: cfg.withDefaults(), step: func(string) {}, news: make(chan struct{}, 1), asked: map[string]bool{}}
 }
 
 // Options of one run.

@@ -97,21 +97,14 @@ func (s *schedule) watchOnce(ctx context.Context, w *watch) (able bool, err erro
 		s.mu.Lock()
 		w.woken = true
 		s.mu.Unlock()
-		select {
-		case s.news <- struct{}{}:
-		default: // the loop knows already
-		}
+		s.hurry()
 	}
 }
 
-// wakes reports, once, that mail may have arrived for a task.
-func (s *schedule) wakes(task string) bool {
+// woken reports that mail may have arrived for a task since its last run began.
+func (s *schedule) woken(task string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.watched[task]
-	if w == nil || !w.woken {
-		return false
-	}
-	w.woken = false
-	return true
+	return w != nil && w.woken
 }
