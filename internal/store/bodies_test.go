@@ -194,7 +194,7 @@ func orphan(t *testing.T, d database, name string, stored time.Time) {
 		ok(t, os.Chtimes(path, stored, stored))
 		return
 	}
-	execute(t, d, fmt.Sprintf(`INSERT INTO chunks (body, part, stored, data) VALUES ('%s', 0, %d, 'x')`, name, stored.UnixMilli()))
+	execute(t, d, fmt.Sprintf(`INSERT INTO chunks (body, part, stored, data) VALUES ('%s', 1, %d, 'x')`, name, stored.UnixMilli()))
 }
 
 // age makes every body but the orphans two hours old.

@@ -63,9 +63,10 @@ func (b rows) remove(ctx context.Context, name string) error {
 	return classify("remove body", err)
 }
 
+// sweep looks at large bodies only: a small one is committed with its message.
 func (b rows) sweep(ctx context.Context, before time.Time) error {
 	_, err := exec(ctx, b.db, `
-		DELETE FROM chunks WHERE stored < $1 AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.body = chunks.body AND m.body <> '')`,
+		DELETE FROM chunks WHERE stored < $1 AND (part > 0 OR octet_length(data) > 65536) AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.body = chunks.body AND m.body <> '')`,
 		millis(before))
 	return classify("sweep bodies", err)
 }

@@ -8,12 +8,14 @@ type dialect struct {
 	lockClaims string // statement that makes claims of all processes wait for each other; "" when they do anyway
 	listed     string // the elements of the JSON array $4
 	cap        string // what the JSON object $7 has for h.account, NULL for nothing
+	like       string // LIKE that does not look at case
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
 }
 
 func sqliteDialect() dialect {
 	return dialect{
 		free:   `SELECT id FROM chosen`, // there is one writer at a time
+		like:   `LIKE`,
 		listed: `SELECT value FROM json_each($4)`,
 		cap:    `(SELECT j.value FROM json_each($7) j WHERE j.key = h.account)`,
 		perLane: `CROSS JOIN messages m ON m.id IN (
@@ -32,6 +34,7 @@ const (
 func postgresDialect() dialect {
 	return dialect{
 		lockRow:    ` FOR UPDATE`,
+		like:       `ILIKE`,
 		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,
 		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
 		listed:     `SELECT jsonb_array_elements_text($4::jsonb)`,

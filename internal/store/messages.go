@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"postern/internal/fault"
@@ -89,30 +87,6 @@ func (s *Store) DropBounce(ctx context.Context, id string) error {
 func (s *Store) Message(ctx context.Context, id string) (relay.Message, error) {
 	return one(ctx, s.db, subject{"message", id}, scanMessage, `SELECT `+messageColumns+` FROM messages WHERE id = $1`, id)
 }
-
-// Messages is part of [relay.Store].
-func (s *Store) Messages(ctx context.Context, f relay.Filter) ([]relay.Message, error) {
-	query, args := `SELECT `+messageColumns+` FROM messages WHERE id > $1`, []any{f.After}
-	state := "state"
-	if f.State == relay.Delivered {
-		state = "state || ''" // most are delivered: walking along the ids beats sorting what the index finds
-	}
-	for _, c := range []struct{ column, value string }{{"account", f.Account}, {"device", f.Device}, {state, string(f.State)}} {
-		if c.value != "" {
-			args = append(args, c.value)
-			query += fmt.Sprintf(` AND %s = $%d`, c.column, len(args))
-		}
-	}
-	if f.Text != "" {
-		args = append(args, "%"+likeEscaper.Replace(strings.ToLower(f.Text))+"%")
-		query += fmt.Sprintf(` AND lower(id || ' ' || subject || ' ' || message_id || ' ' || sender || ' ' || recipients) LIKE $%d ESCAPE '!'`, len(args))
-	}
-	args = append(args, limitOr100(f.Limit))
-	return list(ctx, s.db, "list messages", scanMessage, query+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
-}
-
-// likeEscaper takes the meaning from LIKE's signs.
-var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 // Counts is part of [relay.Store]. A state without messages may be absent.
 func (s *Store) Counts(ctx context.Context) (map[relay.State]int, error) {

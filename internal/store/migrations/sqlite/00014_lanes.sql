@@ -7,3 +7,7 @@ CREATE TABLE held_lanes (
     holder  TEXT NOT NULL,
     until   BIGINT NOT NULL
 );
+
+-- One account's or device's page of a long queue.
+CREATE INDEX messages_account ON messages (account, id);
+CREATE INDEX messages_device ON messages (device, id);
