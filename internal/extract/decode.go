@@ -40,13 +40,11 @@ func encodingName(s string) string {
 func (w *walker) decoder(encoding string) decoder {
 	switch encodingName(encoding) {
 	case "base64":
-		if w.base64 == nil {
-			w.base64 = new(base64Reader)
-		}
 		w.base64.reset(w.source)
 		return w.base64
 	case "quotedprintable":
-		return &quotedReader{src: w.source}
+		w.quoted.reset(w.source)
+		return w.quoted
 	case "xuuencode", "uuencode", "xuue", "uue":
 		return &uuReader{src: w.source}
 	}
@@ -230,6 +228,10 @@ type quotedReader struct {
 	out  []byte // of buf, not yet read
 	err  error
 	bad  bool
+}
+
+func (r *quotedReader) reset(src stretches) {
+	*r = quotedReader{src: src, line: r.line[:0], buf: r.buf[:0]}
 }
 
 func (r *quotedReader) Read(p []byte) (int, error) {

@@ -44,8 +44,8 @@ type source struct {
 	cut     cut  // that delimiter
 }
 
-func newSource(r io.Reader, limits Limits) *source {
-	return &source{r: r, buf: make([]byte, window), limits: limits, newLine: true}
+func newSource(r io.Reader, buf []byte, limits Limits) *source {
+	return &source{r: r, buf: buf, limits: limits, newLine: true}
 }
 
 func (s *source) seen() []byte { return s.buf[s.at:s.end] }

@@ -25,10 +25,12 @@ func (w *walker) summary() Summary {
 
 // report is the report-type of a multipart/report (RFC 6522).
 func (h *header) report() string {
-	value, params := parseParams(h.get("Content-Type"), h.warn)
-	if !strings.EqualFold(value, "multipart/report") {
+	const name = "multipart/report"
+	raw := h.get("Content-Type")
+	if len(raw) < len(name) || !strings.EqualFold(raw[:len(name)], name) {
 		return ""
 	}
+	_, params := parseParams(raw, h.warn)
 	return strings.ToLower(params["report-type"])
 }
 

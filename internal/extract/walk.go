@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 
 // walker goes through the tree of parts.
 type walker struct {
+	*Extractor // the buffers
 	*source
 	take func(Part, io.Reader) error
 
@@ -23,8 +23,6 @@ type walker struct {
 	expanded int64
 	bodies   bodies
 	warnings []string
-	peek     *bufio.Reader
-	base64   *base64Reader // its buffers serve all parts
 }
 
 // sniffed is how much of a part is looked at before it is given away: enough for
@@ -45,7 +43,6 @@ func (w *walker) warnPart(format string, args ...any) {
 
 // message walks all of it: each turn begins where a delimiter ended a part.
 func (w *walker) message() error {
-	w.peek = bufio.NewReaderSize(nil, sniffed)
 	h, err := w.readHeader(true)
 	w.head = h
 	if err == nil {

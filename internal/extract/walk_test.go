@@ -13,6 +13,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"postern/internal/fault"
 )
 
@@ -304,4 +306,32 @@ func FuzzWalk(f *testing.F) {
 			t.Errorf("unread: %v %+v, read: %v %+v", err2, skipped, err, s)
 		}
 	})
+}
+
+// TestExtractorForgets: nothing of one message shows in the next.
+func TestExtractorForgets(t *testing.T) {
+	t.Parallel()
+	messages := []string{
+		attachment("a.pdf", "alpha"),
+		"Content-Transfer-Encoding: base64\r\n\r\nQQ==\r\n!",
+		"Content-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n",
+		"Content-Transfer-Encoding: quoted-printable\r\n\r\n=ZZ cut off=",
+		"Content-Transfer-Encoding: quoted-printable\r\n\r\nb=C3=A4\r\n",
+		nested(1000), messages(3), "",
+	}
+	x := new(Extractor)
+	for range 3 {
+		for _, raw := range messages {
+			want, wantParts, wantErr := walkAll(strings.NewReader(raw), Limits{Text: 100})
+			var parts []kept
+			got, err := x.Walk(strings.NewReader(raw), Limits{Text: 100}, func(p Part, body io.Reader) error {
+				content, err := io.ReadAll(body)
+				parts = append(parts, kept{p, string(content)})
+				return err
+			})
+			if diff := cmp.Diff(want, got); diff != "" || !slices.Equal(parts, wantParts) || (err == nil) != (wantErr == nil) {
+				t.Errorf("%.60q: %v and %v, %v and %v\n%s", raw, err, wantErr, parts, wantParts, diff)
+			}
+		}
+	}
 }
