@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// mailboxServer is a Dovecot with one full mailbox.
+type mailboxServer struct {
+	dir, port, ca string
+	stop          func()
+}
+
+const (
+	fetchUser     = "u@contoso.com"
+	fetchPassword = "of-no-meaning"
+)
+
+const fetchDovecotConf = `
+base_dir = DIR/run
+state_dir = DIR/state
+log_path = DIR/log
+protocols = imap
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <DIR/cert.pem
+ssl_key = <DIR/key.pem
+auth_mechanisms = plain login
+mail_location = maildir:DIR/mail/%u
+first_valid_uid = 1
+passdb {
+  driver = static
+  args = password=of-no-meaning
+}
+userdb {
+  driver = static
+  args = uid=nobody gid=nogroup home=DIR/mail/%u
+}
+service imap-login {
+  inet_listener imap {
+    port = 0
+  }
+  inet_listener imaps {
+    port = PORT
+    ssl = yes
+  }
+}
+`
+
+// startMailbox fills a mailbox and serves it.
+func (b *bench) startMailbox(ctx context.Context, count int) (*mailboxServer, error) {
+	_, port, _ := net.SplitHostPort(freeAddress())
+	m := &mailboxServer{dir: filepath.Join(b.work, "dovecot"), port: port, ca: filepath.Join(b.work, "dovecot/cert.pem")}
+	cert, key, err := selfSigned()
+	if err != nil {
+		return nil, err
+	}
+	inbox := filepath.Join(m.dir, "mail", fetchUser, "cur")
+	if err := os.MkdirAll(inbox, 0o755); err != nil { //nolint:gosec // dovecot's own users must enter
+		return nil, err
+	}
+	conf := strings.NewReplacer("DIR", m.dir, "PORT", port).Replace(fetchDovecotConf)
+	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key, "dovecot.conf": []byte(conf)} {
+		if err := os.WriteFile(filepath.Join(m.dir, name), text, 0o644); err != nil { //nolint:gosec // a peer runs as another user
+			return nil, err
+		}
+	}
+	for i := range count {
+		path := filepath.Join(inbox, fmt.Sprintf("%d.M%d.bench:2,", 1_700_000_000+i, i))
+		if err := os.WriteFile(path, letter(i), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	own := exec.CommandContext(ctx, "sh", "-c", `chown -R nobody:nogroup "$0/mail" && chmod 755 "$0" "$1"`, m.dir, b.work) //nolint:gosec // our own directories
+	if out, err := own.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	cmd := exec.CommandContext(ctx, "dovecot", "-F", "-c", filepath.Join(m.dir, "dovecot.conf")) //nolint:gosec // our own file
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	m.stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}
+	addr := net.JoinHostPort("127.0.0.1", port)
+	for end := time.Now().Add(20 * time.Second); ; {
+		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+			return m, c.Close()
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil || time.Now().After(end) {
+			m.stop()
+			return nil, fmt.Errorf("dovecot does not answer at %s", addr)
+		}
+	}
+}
+
+// letter is the i-th message.
+func letter(i int) []byte {
+	head := fmt.Sprintf("From: Bill <bill@example.com>\r\nTo: u@contoso.com\r\nSubject: message %d\r\nMessage-ID: <%d@example.com>\r\n"+
+		"Date: Tue, 3 Mar 2026 04:05:06 +0000\r\nMIME-Version: 1.0\r\n", i, i)
+	text := strings.Repeat("Words of the message, as they come, one line after the other, and so on.\r\n", 135)
+	if i%10 != 0 {
+		return []byte(head + "Content-Type: text/plain\r\n\r\n" + text)
+	}
+	attachment := strings.Repeat(strings.Repeat("QUJD", 19)+"\r\n", 50<<10*4/3/78)
+	return []byte(head + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n" + text +
+		"\r\n--b\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Disposition: attachment; filename=a.pdf\r\n" +
+		"Content-Transfer-Encoding: base64\r\n\r\n" + attachment + "--b--\r\n")
+}
+
+// keep leaves the first messages in the mailbox.
+func (m *mailboxServer) keep(count int) error {
+	inbox := filepath.Join(m.dir, "mail", fetchUser, "cur")
+	entries, err := os.ReadDir(inbox) // sorted, and the names have one length
+	if err != nil {
+		return err
+	}
+	for _, e := range entries[min(count, len(entries)):] {
+		if err := os.Remove(filepath.Join(inbox, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// config writes a program's configuration for its eyes only.
+func config(dir, name, text string) (string, error) {
+	path := filepath.Join(dir, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+func (m *mailboxServer) mbsync(ctx context.Context) fetcher {
+	return fetcher{name: "mbsync", into: "mail", prepare: func(dir string) (*exec.Cmd, error) {
+		rc, err := config(dir, "rc", strings.NewReplacer("DIR", dir, "PORT", m.port, "CA", m.ca, "PASSWORD", fetchPassword, "USER", fetchUser).Replace(`
+IMAPAccount a
+Host localhost
+Port PORT
+User USER
+Pass PASSWORD
+SSLType IMAPS
+CertificateFile CA
+
+IMAPStore far
+Account a
+
+MaildirStore near
+Path DIR/mail/
+Inbox DIR/mail/INBOX
+SubFolders Verbatim
+
+Channel c
+Far :far:
+Near :near:
+Patterns INBOX
+Sync Pull
+Create Near
+SyncState DIR/
+`))
+		if err == nil {
+			err = os.Mkdir(filepath.Join(dir, "mail"), 0o700)
+		}
+		return exec.CommandContext(ctx, "mbsync", "-q", "-c", rc, "c"), err //nolint:gosec // our own file
+	}}
+}
+
+func (m *mailboxServer) getmail(ctx context.Context) fetcher {
+	return getmail(ctx, fmt.Sprintf("server = localhost\nport = %s\nusername = %s\npassword = %s\nca_certs = %s\n", m.port, fetchUser, fetchPassword, m.ca))
+}
+
+// getmail reads by the given words.
+func getmail(ctx context.Context, words string) fetcher {
+	return fetcher{name: "getmail6", into: "mail/new", prepare: func(dir string) (*exec.Cmd, error) {
+		for _, sub := range []string{"mail", "mail/new", "mail/cur", "mail/tmp"} {
+			if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+				return nil, err
+			}
+		}
+		rc, err := config(dir, "rc", "[retriever]\ntype = SimpleIMAPSSLRetriever\nmailboxes = (\"INBOX\",)\n"+words+
+			"[destination]\ntype = Maildir\npath = "+dir+"/mail/\n[options]\nread_all = true\ndelete = false\nverbose = 0\ndelivered_to = false\nreceived = false\n")
+		if err != nil {
+			return nil, err
+		}
+		cmd := exec.CommandContext(ctx, "getmail", "--getmaildir", dir, "--rcfile", rc) //nolint:gosec // our own file
+		return cmd, asNobody(ctx, cmd, dir)
+	}}
+}
+
+// asNobody is for who refuses to deliver as root.
+func asNobody(ctx context.Context, cmd *exec.Cmd, dir string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	const nobody, nogroup = 65534, 65534
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nogroup}}
+	cmd.Env = append(os.Environ(), "HOME="+dir)
+	return exec.CommandContext(ctx, "chown", "-R", "nobody:nogroup", dir).Run() //nolint:gosec // our own directory
+}
+
+// fetchmail stores nothing itself: dd does, with a flush as the others.
+func (m *mailboxServer) fetchmail(ctx context.Context) fetcher {
+	return fetcher{name: "fetchmail", into: "mail", prepare: func(dir string) (*exec.Cmd, error) {
+		if err := os.Mkdir(filepath.Join(dir, "mail"), 0o700); err != nil {
+			return nil, err
+		}
+		rc, err := config(dir, "rc", fmt.Sprintf("poll localhost proto imap service %s user %s password %s is root here ssl sslcertck sslcertfile %s keep fetchall mda \"exec dd of=%s/mail/$$ conv=fsync status=none\"\n",
+			m.port, fetchUser, fetchPassword, m.ca, dir))
+		cmd := exec.CommandContext(ctx, "fetchmail", "-s", "-f", rc, "--pidfile", filepath.Join(dir, "pid"), "--idfile", filepath.Join(dir, "ids")) //nolint:gosec // our own files
+		cmd.Env = append(os.Environ(), "FETCHMAILHOME="+dir)
+		return cmd, err
+	}}
+}
+
+func (m *mailboxServer) postern(b *bench) fetcher {
+	return b.posternFetch(fmt.Sprintf(`
+apps:
+  - name: server
+    cloud: custom
+    custom: {authority: https://localhost, imap: {host: localhost, port: %s, tls: implicit}, ca: {file: %s}}
+accounts:
+  - {name: box, app: server, mailbox: %s, sign_in: app_password, password: {env: BENCH_SECRET}, purposes: [imap]}
+`, m.port, m.ca, fetchUser), fetchPassword)
+}
+
+// posternFetch runs a task that keeps whole messages; the account is called box, and its
+// secret is in BENCH_SECRET.
+func (b *bench) posternFetch(doc, secret string) fetcher {
+	return fetcher{name: "postern", into: "mail", prepare: func(dir string) (*exec.Cmd, error) {
+		env := append(os.Environ(), "POSTERN_DATA_DIR="+filepath.Join(dir, "data"), "POSTERN_LOG_LEVEL=error", "BENCH_SECRET="+secret)
+		apply := exec.Command(b.binary, "apply", "-f", "-") //nolint:gosec,noctx // our own binary
+		apply.Env, apply.Stderr = env, os.Stderr
+		apply.Stdin = strings.NewReader(doc + fmt.Sprintf(`
+tasks:
+  - name: all
+    account: box
+    source: {start: all}
+    rules: [{take: {save: [eml], any_message: true}}]
+    handover: {directory: %s}
+`, filepath.Join(dir, "mail")))
+		if err := apply.Run(); err != nil {
+			return nil, err
+		}
+		cmd := exec.Command(b.binary, "fetch", "run", "all") //nolint:gosec,noctx // our own binary
+		cmd.Env = env
+		return cmd, nil
+	}}
+}
