@@ -72,6 +72,7 @@ a user name and a password.
   postern apply -f FILE        say which apps, accounts, devices and tasks there are
   postern signin ACCOUNT       sign an account in
   postern check ACCOUNT        see whether it works, or the one switch to flip
+  postern alerts test          see whether you would hear of trouble
   postern expiring             see what will end, and what to do about it`,
 	}
 	root.SetOut(c.stdout)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -86,7 +87,7 @@ func (a *App) backlogs(ctx context.Context) ([]alert.Condition, error) {
 	late := map[string]alert.Condition{}
 	for _, b := range all {
 		oldest, err := a.Store.Message(ctx, b.Oldest)
-		if fault.KindOf(err) == fault.NotFound && err != nil { // it went meanwhile
+		if errors.Is(err, fault.NotFound) { // it went meanwhile
 			continue
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -180,8 +181,8 @@ func (s *Store) TakeTurn(ctx context.Context, name, holder string, now, until ti
 		return false, nil
 	}
 	err = s.SwapSetting(ctx, name, kept, mine)
-	if fault.KindOf(err) == fault.Conflict && err != nil { // somebody was faster
-		return false, nil
+	if errors.Is(err, fault.Conflict) {
+		return false, nil //nolint:nilerr // somebody was faster, which is an answer
 	}
 	return err == nil, err
 }
