@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"postern/internal/fault"
 	"postern/internal/handover"
@@ -27,6 +28,27 @@ type counter struct {
 	took    int // deliveries
 	streak  int // failed ones since
 	waiting []waiting
+	probing bool // one more message is to show whether it is the target or the messages
+}
+
+// maxProbes bounds how many messages may lie staged for a target that takes none.
+const maxProbes = 3 * targetDown
+
+// owed delivers what earlier runs left undone, what was tried last the last. A target
+// that takes none of it may be down, or these may be messages it can never take: while
+// they are few, the next message is tried too, so that they do not block the task.
+func (r *run) owed(ctx context.Context, list []*parcel) error {
+	slices.SortStableFunc(list, func(a, b *parcel) int { return a.Updated.Compare(b.Updated) })
+	err := r.deliver(ctx, list)
+	if !errors.Is(err, errTarget) || fault.KindOf(err) != fault.Temporary || len(list) >= maxProbes {
+		return err
+	}
+	if e := fault.As(err); e != nil && e.RetryAfter > 0 {
+		return err
+	}
+	r.told.probing = true
+	r.troubled(err)
+	return nil
 }
 
 // errTarget marks failures of the target, which end a run.
@@ -127,7 +149,7 @@ func (r *run) content(p *parcel) ([]handover.File, error) {
 func (r *run) given(ctx context.Context, p *parcel) error {
 	r.step("delivered")
 	r.told.took++
-	r.told.streak = 0
+	r.told.streak, r.told.probing = 0, false
 	staged := append([]File(nil), p.Files...)
 	if p.State, p.Reason = HandedOver, ""; p.Acted {
 		p.State = Done
@@ -158,6 +180,7 @@ func (r *run) notGiven(ctx context.Context, p *parcel, err error) error {
 	r.log.add(r.cfg.Now(), fmt.Sprintf("uid %s not delivered: %s", p.UID, p.Reason))
 	switch fault.KindOf(err) {
 	case fault.Permanent, fault.Conflict, fault.Invalid, fault.NotFound:
+		p.Attempts = max(p.Attempts, r.tries()-1) // it will never be taken
 		return r.undeliverable(ctx, p)
 	case fault.NeedsAdmin, fault.NeedsSignIn, fault.Denied:
 		return errors.Join(targetError(err), r.put(ctx, p))

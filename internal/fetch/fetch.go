@@ -1,42 +1,45 @@
-// Package fetch takes mail out of mailboxes and hands attachments on, exactly
-// once: tasks, rules, the ledger, extraction and the hand-over.
+// Package fetch takes mail out of mailboxes and hands on what tasks want of it, exactly
+// once: tasks, rules, the ledger, the hand-over, the schedule.
 //
-// It speaks no protocol (it reads from a [Source]), obtains no token, and keeps
-// nothing itself (a [Ledger] does). The mailbox is opened read-only and changed
-// only after the files are durably in place.
+// It speaks no protocol (it reads from a [Source]), obtains no token, and keeps nothing
+// itself (a [Ledger] does). The mailbox is opened read-only and changed only after the
+// files are durably in place.
 //
 // # The states of a message
 //
-//	             nothing wanted
-//	(unknown) ──────────────────▶ no_match
+//	             before the cut-off: seen; no rule takes it: no_match
+//	(unknown) ──────────────────────────────────────────────────────▶
 //	   │  ▲
 //	   │  └── failed ◀── an attempt that did not get as far as staged;
 //	   │        │        the message's own fault, or its connection's twice in a run
-//	   │        └── third attempt, or out of bounds ──▶ parked (waits for a person)
+//	   │        └── last attempt, or out of bounds ──▶ parked (waits for a person)
 //	   │
 //	   │ 1 every file and the manifest written under staging names, synced
 //	   │ 2 directory synced
 //	   │ 3 ledger: staged, with staging names and promised final names
 //	   ▼
-//	 staged
-//	   │ 4 each file renamed to its final name, never over another file
-//	   │ 5 directory synced, then the manifest renamed, directory synced again
-//	   │ 6 ledger: saved
-//	   ▼
-//	 saved
-//	   │ 7 the mailbox action
-//	   │ 8 ledger: done
+//	 staged ── no directory, only a target: its staging names are all it needs ──┐
+//	   │ 4 each file renamed to its final name                                   │
+//	   │ 5 directories synced, then the manifest renamed, synced again           │
+//	   │ 6 ledger: saved                                                         │
+//	   ▼                                                                         │
+//	 saved ── 7 the target has it; ledger: handed_over ◀─────────────────────────┘
+//	   │ 8 the mailbox action
+//	   │ 9 ledger: done; or action_failed, when the server refuses: 8 again each run
 //	   ▼
 //	 done
 //
-// Cut before 3, the staging files are orphans: they are swept an hour later, and
-// the message is taken from the start. Cut after 3, the next run goes on from the
-// ledger without the mailbox: a staging name that is gone was renamed, whether or
-// not somebody has since taken the file away. A foreign file under a promised name
-// makes the run promise another name first (3 again, for that file and the
-// manifest). Cut after 6, only the action is made; a message that is gone counts
-// as acted upon. When the server renumbers a folder, a message that was saved under
-// the old numbers is recognised by Message-ID and digest, and not saved again.
+// Cut before 3, the staging files are orphans: they are swept an hour later, and the
+// message is taken from the start. Cut after 3, the next run goes on from the ledger
+// without the mailbox: a staging name that is gone was renamed, whether or not somebody
+// has since taken the file away (in the private spool it was lost, and the message starts
+// over). A foreign file under a promised name makes the run promise another name first (3
+// again, for that file and the manifest). Cut in 7, the target gets the same delivery
+// again, under the same ID. Cut after that, only the action is made; a message that is
+// gone counts as acted upon.
+//
+// Steps 1 to 3, 4 to 6 and 8 to 9 are made for a group of messages at once: that is what
+// makes durable fetching fast.
 package fetch
 
 import (

@@ -238,7 +238,7 @@ func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 		n, size := 0, int64(0)
 		for n < len(list) && n < groupMessages && (n == 0 || size+list[n].size <= groupBytes && !r.suspect[list[n].parcel.Key]) {
 			size += list[n].size
-			if n++; r.suspect[list[n-1].parcel.Key] {
+			if n++; r.suspect[list[n-1].parcel.Key] || r.told.probing {
 				break
 			}
 		}

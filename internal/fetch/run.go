@@ -158,7 +158,7 @@ func (r *run) resume(ctx context.Context) error {
 	if staged, err = r.finish(ctx, staged); err != nil {
 		return err
 	}
-	return r.deliver(ctx, append(owed, staged...))
+	return r.owed(ctx, append(owed, staged...))
 }
 
 // session goes over the folders once, on one connection.

@@ -264,11 +264,38 @@ func TestFilesTakenBeforeTheTarget(t *testing.T) {
 	c := &consumer{dir: b.task.Handover.Directory}
 	c.collect(t)
 	s.check = nil
-	for range defaultTries {
-		b.run(t)
-	}
+	b.run(t)
 	e := b.ledger.find(func(Entry) bool { return true })[0]
 	if e.State != Parked || !strings.Contains(e.Reason, "taken away") || len(s.got) != 0 {
 		t.Errorf("%s: %s; delivered %v", e.State, e.Reason, s.got)
+	}
+}
+
+// Several messages that make a command fail do not block those behind them.
+func TestMessagesThatATargetCannotTakeDoNotBlockIt(t *testing.T) {
+	t.Parallel()
+	s := &shelf{check: func(content string) error {
+		if strings.Contains(content, "poison") {
+			return fault.New(fault.Temporary, "deliver", "exit code 1")
+		}
+		return nil
+	}}
+	p := newPost()
+	for i := range targetDown + 1 {
+		p.deliver(message(fmt.Sprint("p", i), "a.pdf", fmt.Sprint("poison", i)), epoch)
+	}
+	b := targetBench(t, p, s, true, nil)
+	for i := range 3 * defaultTries {
+		_, _ = b.RunTask(t.Context(), b.task.Name, Options{})
+		p.deliver(message(fmt.Sprint("good", i), "b.pdf", fmt.Sprint("good", i)), epoch)
+		b.now = b.now.Add(time.Minute)
+	}
+	b.run(t)
+	if len(s.got) != 3*defaultTries {
+		t.Errorf("%d of %d good messages delivered", len(s.got), 3*defaultTries)
+	}
+	parked := b.ledger.find(func(e Entry) bool { return e.State == Parked })
+	if len(parked) != targetDown+1 {
+		t.Errorf("%d parked", len(parked))
 	}
 }
