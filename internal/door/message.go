@@ -163,6 +163,9 @@ func (s *session) notAccepted(d Device, err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gosmtp.ErrDataReset), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 		s.log(slog.LevelWarn, "message broken off", slog.Any("error", err))
 		return say(451, "4.4.2", "The message did not arrive whole")
+	case errors.Is(err, relay.ErrFull):
+		s.log(slog.LevelError, "message not taken", slog.Any("error", err))
+		return say(452, "4.3.1", "There is no room for mail now, try again later")
 	}
 	return s.trouble("message not stored", err)
 }

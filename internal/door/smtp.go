@@ -38,7 +38,7 @@ type SMTPConfig struct {
 	Hostname      string
 	MaxSize       int64         // octets of a message; 150 MB
 	MaxRecipients int           // of a message; 1,000
-	MaxSessions   int           // at once; 500
+	MaxSessions   int           // at once; 2000
 	MaxPerHost    int           // at once, of one address; 100
 	Idle          time.Duration // a signed-in device may be silent for this; 5 min
 	SignIn        time.Duration // a connection has this until its login; 3 min
@@ -49,7 +49,7 @@ type SMTPConfig struct {
 }
 
 const (
-	maxLine       = 64 << 10        // octets of a command; go-smtp's 2,000 are too few for AUTH
+	maxLine       = 64 << 10        // go-smtp's limit, above ours: see talk
 	strangerIdle  = time.Minute     // silence allowed before the login
 	writePatience = 1 * time.Minute // for one reply
 )
@@ -73,7 +73,7 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 		c.MaxRecipients = 1000
 	}
 	if c.MaxSessions <= 0 {
-		c.MaxSessions = 500
+		c.MaxSessions = 2000
 	}
 	if c.MaxPerHost <= 0 {
 		c.MaxPerHost = 100

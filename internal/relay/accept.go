@@ -51,7 +51,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	if s.Account == "" || s.From.Null() || len(s.To) == 0 {
 		return "", fault.New(fault.Invalid, "accept message", "account, sender and a recipient are needed")
 	}
-	src := &source{r: body, sum: sha256.New()}
+	src := &source{r: &roomy{r: body, room: r.cfg.Room}, sum: sha256.New()}
 	var content io.Reader = src
 	if s.Binary {
 		content = newTextual(src)

@@ -55,6 +55,10 @@ type Config struct {
 	// PerAccount; nil is none. It must answer from memory.
 	Caps func() map[string]int
 
+	// Room says why no more mail can be taken, with ErrFull in it; nil is that there is
+	// always room.
+	Room func() error
+
 	// Reporter chooses the account that tells the sender of a failed message, and its
 	// mailbox: another one than failed, where there is one. ok is false while there is
 	// none. nil: nobody is told.
@@ -86,6 +90,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Limits == nil {
 		c.Limits = func(string) mail.Limits { return mail.Limits{} }
+	}
+	if c.Room == nil {
+		c.Room = func() error { return nil }
 	}
 	if c.Caps == nil {
 		c.Caps = func() map[string]int { return nil }

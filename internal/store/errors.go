@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"postern/internal/fault"
+	"postern/internal/relay"
 )
 
 // The operator's next steps.
@@ -58,6 +59,10 @@ func explain(kind fault.Kind, op, sentence, hint string, err error) error {
 	return &fault.Error{Kind: kind, Op: op, Err: fmt.Errorf("%s: %w", sentence, err), Hint: hint}
 }
 
+func full(op string, err error) error {
+	return &fault.Error{Kind: fault.Temporary, Op: op, Err: fmt.Errorf("%w: %w", relay.ErrFull, err), Hint: hintDisk}
+}
+
 // Sentences that both databases need.
 const (
 	saysExists = "it exists already"
@@ -77,7 +82,7 @@ func classifySQLite(op string, code int, err error) error {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return explain(fault.Temporary, op, "another process holds the database", hintBusy, err)
 	case sqlite3.SQLITE_FULL:
-		return explain(fault.Temporary, op, "the disk is full", hintDisk, err)
+		return full(op, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
 		return explain(fault.Temporary, op, "the database cannot be written to", hintWrite, err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
@@ -98,7 +103,7 @@ func classifyPostgres(op, code string, err error) error {
 	case "23503":
 		return explain(fault.Conflict, op, saysNeeded, "", err)
 	case "53100":
-		return explain(fault.Temporary, op, "the disk of PostgreSQL is full", hintDisk, err)
+		return full(op, err)
 	case "25006":
 		return explain(fault.Temporary, op, "PostgreSQL is read-only", "point the database URL at the primary, not at a standby", err)
 	case "XX001", "XX002":
@@ -130,7 +135,7 @@ const windowsDiskFull = syscall.Errno(112)
 func classifyDisk(op string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), isWindows && errors.Is(err, windowsDiskFull):
-		return explain(fault.Temporary, op, "the disk is full", hintDisk, err)
+		return full(op, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return explain(fault.Temporary, op, "the data directory cannot be written to", hintWrite, err)
 	}
