@@ -6,15 +6,17 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"time"
 )
 
 // talk is the dialogue with a device as go-smtp has it. Two things go-smtp does not do
 // happen here.
 //
-// Messages behind DATA are read by [content]. go-smtp is handed a line at a time: so it
-// never holds more than the command it is at, and after its 354 all that comes is the
-// message. When that has been read, it is shown an empty one.
+// Messages behind DATA are read by [content]. go-smtp is handed a whole line at a time:
+// so it never holds more than the command it is at, after its 354 all that comes is the
+// message, and it acts on no line that is cut or too long. When a message has been read,
+// go-smtp is shown an empty one.
 //
 // Replies wait until something is waited for: those to commands that came together,
 // and the lines of one reply, leave together.
@@ -23,12 +25,14 @@ type talk struct {
 	pipe    io.ReadWriter
 	in      *bufio.Reader
 	out     []byte
+	line    []byte   // what go-smtp has still to read of it
+	chunk   int64    // octets behind BDAT that are no lines
 	content *content // from 354 on until go-smtp has seen the end
-	unread  string   // what go-smtp reads next, before all else
+	closed  bool     // go-smtp has ended the session, but reads on
 }
 
 const (
-	inputSize = 16 << 10
+	inputSize = 16 << 10    // a line may fill it; AUTH's have up to 12,288 octets (RFC 4954 §4)
 	maxOut    = 8 << 10     // replies that wait
 	farewell  = time.Second // for the last words to a device that may not listen
 )
@@ -54,37 +58,68 @@ func (a arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Read hands up at most a line.
+// Read hands up at most a line, or a piece of a chunk.
 func (t *talk) Read(p []byte) (int, error) {
-	if t.content != nil {
+	switch {
+	case t.closed:
+		return 0, errHungUp
+	case len(t.line) > 0:
+	case t.content != nil:
 		if _, err := io.Copy(io.Discard, t.content); err != nil { // what the session has left of it
 			return 0, err
 		}
-		t.content, t.unread = nil, ".\r\n"
+		t.content, t.line = nil, []byte(".\r\n")
+	case t.chunk > 0:
+		n, err := t.in.Read(p[:min(int64(len(p)), t.chunk)])
+		t.chunk -= int64(n)
+		return n, err
+	default:
+		line, err := t.in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			t.out = append(t.out, "500 5.5.2 Too long line, closing connection\r\n"...)
+			return 0, errHungUp
+		}
+		if err != nil {
+			return 0, err
+		}
+		t.line, t.chunk = line, chunkBehind(line)
 	}
-	if t.unread != "" {
-		n := copy(p, t.unread)
-		t.unread = t.unread[n:]
-		return n, nil
-	}
-	if _, err := t.in.Peek(1); err != nil {
-		return 0, err
-	}
-	line, _ := t.in.Peek(min(len(p), t.in.Buffered()))
-	if end := bytes.IndexByte(line, '\n'); end >= 0 {
-		line = line[:end+1]
-	}
-	n := copy(p, line)
-	_, _ = t.in.Discard(n)
+	n := copy(p, t.line)
+	t.line = t.line[n:]
 	return n, nil
 }
 
-// Write takes a line of a reply.
+// chunkBehind is the size that BDAT announces. go-smtp finds out by itself what follows;
+// here it only matters that chunks are not held to the length of a line.
+func chunkBehind(line []byte) int64 {
+	if len(line) < 4 || !bytes.EqualFold(line[:4], []byte("BDAT")) {
+		return 0
+	}
+	words := bytes.Fields(line)
+	if len(words) < 2 {
+		return 0
+	}
+	size, err := strconv.ParseUint(string(words[1]), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int64(size)
+}
+
+// Write takes a line of a reply. go-smtp repeats in it what the device has said: control
+// characters among that must not look like the end of a line.
 func (t *talk) Write(p []byte) (int, error) {
 	if bytes.HasPrefix(p, []byte("354 ")) {
 		t.content = &content{in: t.in}
 	}
-	t.out = append(t.out, p...)
+	for _, c := range p {
+		switch {
+		case c == '\n':
+			t.out = append(t.out, '\r', '\n')
+		case c >= ' ' && c != 0x7f:
+			t.out = append(t.out, c)
+		}
+	}
 	if len(t.out) < maxOut {
 		return len(p), nil
 	}
@@ -93,8 +128,11 @@ func (t *talk) Write(p []byte) (int, error) {
 
 func (t *talk) flush() error { return t.send(writePatience) }
 
-// close sends the last words, and lets TLS say its own.
-func (t *talk) close() error { return t.send(farewell) }
+// close sends the last words; whatever the device has said already is not heard.
+func (t *talk) close() error {
+	t.closed = true
+	return t.send(farewell)
+}
 
 func (t *talk) send(patience time.Duration) error {
 	if len(t.out) == 0 {

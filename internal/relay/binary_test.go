@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"mime"
@@ -123,7 +124,7 @@ func onlyPart(t *testing.T, text string) []byte {
 func TestBrokenBinaryMessageIsAnError(t *testing.T) {
 	t.Parallel()
 	broken := io.MultiReader(strings.NewReader("Content-Transfer-Encoding: binary\r\n\r\nhalf"), iotest.ErrReader(io.ErrUnexpectedEOF))
-	if _, err := io.ReadAll(newTextual(broken)); err != io.ErrUnexpectedEOF {
+	if _, err := io.ReadAll(newTextual(broken)); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := io.ReadAll(newTextual(strings.NewReader(strings.Repeat("X: y\r\n", maxHeader)))); err == nil {
