@@ -33,8 +33,8 @@ type tasksOutput struct {
 type taskOutput struct{ Body fetch.Task }
 
 type runsInput struct {
-	taskInput
-	Limit int `query:"limit" minimum:"1" maximum:"500" default:"20"`
+	Task  string `path:"task" maxLength:"128"`
+	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"20"`
 }
 
 type runsOutput struct {
@@ -44,8 +44,8 @@ type runsOutput struct {
 }
 
 type logInput struct {
-	taskInput
-	Run string `path:"run" maxLength:"64"`
+	Task string `path:"task" maxLength:"128"`
+	Run  string `path:"run" maxLength:"64"`
 }
 
 type logOutput struct {
@@ -54,26 +54,31 @@ type logOutput struct {
 	}
 }
 
-type ledgerInput struct {
-	taskInput
-	State  []fetch.EntryState `query:"state" doc:"Only messages in one of these states."`
-	UID    string             `query:"uid" doc:"Only this message: over POP3 the UIDL."`
-	Folder string             `query:"folder" doc:"Only this folder."`
-	Text   string             `query:"text" doc:"Only where this stands in sender, subject, Message-ID or a file's name."`
-	Run    string             `query:"run" doc:"Only what this run did last."`
+// Choice is what part of a ledger is meant. It is exported for huma, which does not
+// see into what is not.
+type Choice struct {
+	Task   string   `path:"task" maxLength:"128"`
+	State  []string `query:"state" doc:"Only messages in one of these states, with commas between them."`
+	UID    string   `query:"uid" doc:"Only this message: over POP3 the UIDL."`
+	Folder string   `query:"folder" doc:"Only this folder."`
+	Text   string   `query:"text" doc:"Only where this stands in sender, subject, Message-ID or a file's name."`
+	Run    string   `query:"run" doc:"Only what this run did last."`
 }
 
-func (in ledgerInput) filter() (fetch.Filter, error) {
-	for _, s := range in.State {
-		if !slices.Contains(fetch.States(), s) {
-			return fetch.Filter{}, fault.New(fault.Invalid, "choose messages", "state %q is not known; allowed: %v", s, fetch.States())
+func (c Choice) filter() (fetch.Filter, error) {
+	f := fetch.Filter{Task: c.Task, Folder: c.Folder, UID: c.UID, Text: c.Text, Run: c.Run}
+	for _, word := range c.State {
+		state := fetch.EntryState(word)
+		if !slices.Contains(fetch.States(), state) {
+			return f, fault.New(fault.Invalid, "choose messages", "state %q is not known; allowed: %v", word, fetch.States())
 		}
+		f.States = append(f.States, state)
 	}
-	return fetch.Filter{Task: in.Task, Folder: in.Folder, UID: in.UID, States: in.State, Text: in.Text, Run: in.Run}, nil
+	return f, nil
 }
 
 type pageInput struct {
-	ledgerInput
+	Choice
 	Limit  int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Offset int `query:"offset" minimum:"0" doc:"Pass over so many first."`
 }
@@ -85,7 +90,7 @@ type ledgerOutput struct {
 }
 
 type changeInput struct {
-	ledgerInput
+	Choice
 	All bool `query:"all" doc:"Every message of the task; needed when nothing is chosen."`
 }
 

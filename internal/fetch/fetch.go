@@ -143,7 +143,7 @@ type File struct {
 	ContentType string `json:"content_type,omitempty"`
 	Size        int64  `json:"size"`
 	SHA256      string `json:"sha256"`            // hex
-	Index       int    `json:"index,omitempty"`   // its place in the message, from 1
+	Index       int    `json:"index,omitempty"`   // its place among the files, from 1
 	Receipt     string `json:"receipt,omitempty"` // what the target said when it had it
 	Dropped     bool   `json:"dropped,omitempty"` // not kept: a file of that name was there
 }

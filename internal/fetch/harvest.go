@@ -118,7 +118,7 @@ func (h *harvest) pick(t Take) (files []File, attachments int) {
 			continue
 		}
 		kind, _ := kindOf(c.part)
-		f.Kind, f.Original, f.ContentType, f.Index = kind, c.part.Name, c.part.Type(), c.part.Index
+		f.Kind, f.Original, f.ContentType = kind, c.part.Name, c.part.Type()
 		if kind == Attachments {
 			if !t.wantsSize(f.Size) {
 				continue

@@ -124,9 +124,7 @@ func (r *run) name(p *parcel, taken names) error {
 	folder := ""
 	for i := range p.Files {
 		f := &p.Files[i]
-		if f.Index == 0 {
-			f.Index = i + 1
-		}
+		f.Index = i + 1
 		wish, err := r.path.Make(vars.With(handedFile(*f, ""), safeName), safeName)
 		if err != nil {
 			return err
