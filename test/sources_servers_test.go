@@ -26,6 +26,7 @@ import (
 // host is a mail server that sources are read from.
 type host struct {
 	roots  *x509.CertPool
+	root   []byte                 // PEM
 	ways   map[string]mail.Server // "IMAPS", "IMAP STARTTLS", "POP3S", "POP3 STLS"
 	login  func(user string) mailbox.Login
 	user   func(t *testing.T) string // a mailbox that nobody else uses
@@ -240,7 +241,7 @@ func passwordHost(t *testing.T, ways ...string) (*host, []string, string) {
 	dir, ca := rootDir(t), newTestCA(t)
 	writeFile(t, filepath.Join(dir, "cert.pem"), ca.cert)
 	writeFile(t, filepath.Join(dir, "key.pem"), ca.key)
-	h := &host{roots: ca.pool, ways: make(map[string]mail.Server)}
+	h := &host{roots: ca.pool, root: ca.root, ways: make(map[string]mail.Server)}
 	var addresses []string
 	for _, way := range ways {
 		a := freeAddress(t)
