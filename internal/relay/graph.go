@@ -95,8 +95,11 @@ func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, bod
 		return res, err
 	}
 	reply, err := b.earlier(ctx, env.ID, letter)
+	res.InDoubt = err != nil
 	if err == nil && reply == nil {
 		reply, err = b.hand(ctx, env.ID, letter)
+		f := fault.As(err)
+		res.InDoubt = f != nil && f.Ambiguous
 	}
 	if err != nil {
 		return res, err

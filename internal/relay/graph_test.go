@@ -266,3 +266,43 @@ func TestRefusedByGraphIsPausedOnce(t *testing.T) {
 		t.Errorf("history %q", all)
 	}
 }
+
+// settling is a store that knows doubts, as the real one does.
+type settling struct {
+	*memory
+	doubts *office365
+}
+
+func (s settling) FinishMessage(ctx context.Context, holder string, m relay.Message, spent relay.Spent) error {
+	err := s.memory.FinishMessage(ctx, holder, m, spent)
+	if err == nil && spent.Taken {
+		err = s.doubts.EndDoubt(ctx, m.ID)
+	}
+	return err
+}
+
+// What became of a part can be found out only for that part: those behind it wait, and
+// nobody gets it twice.
+func TestPartInDoubtIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	o := newOffice365(t)
+	s := newSetting(t)
+	s.limits = mail.Limits{RecipientsPerMessage: 2}
+	s.relay = relay.New(relay.Config{Store: settling{s.store, o}, Sender: o.sender, Accounts: s, Poll: time.Millisecond, Lease: time.Hour,
+		Now: o.clock, Limits: func(string) mail.Limits { return s.limits }})
+	o.arm("after send", world.FaultDrop, "", 1) // the first part goes out, and nobody hears of it
+	o.arm("lookup", world.FaultStatus, "503", 1)
+	s.run()
+	id := s.accept("scan", people(6)...)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); s.message(id).State != relay.Delivered && time.Now().Before(deadline); <-tick.C {
+		if s.message(id).Attempts > 0 {
+			o.later(time.Second)
+		}
+	}
+	s.end()
+	if m := s.message(id); m.State != relay.Delivered || o.sent() != 3 {
+		t.Errorf("%d messages sent for 3 parts; %+v", o.sent(), m)
+	}
+}

@@ -56,17 +56,23 @@ func pauses(kind fault.Kind) bool { return kind == fault.NeedsSignIn || kind == 
 
 // part is who the next try is for: as many of those who wait as go in one message, 0
 // being all. Those nobody has tried yet come first, so that some who must wait do not
-// stand in the way of the others.
+// stand in the way of the others. Only a part that may have got it goes before everybody
+// else, and as it was: what became of it cannot be found out for any other.
 func (m *Message) part(most int) []*Recipient {
-	var fresh, tried []*Recipient
+	var fresh, tried, doubtful []*Recipient
 	for i := range m.Recipients {
 		switch r := &m.Recipients[i]; {
 		case r.State != Waiting:
+		case r.InDoubt:
+			doubtful = append(doubtful, r)
 		case r.Reply == "":
 			fresh = append(fresh, r)
 		default:
 			tried = append(tried, r)
 		}
+	}
+	if len(doubtful) > 0 {
+		return doubtful
 	}
 	all := append(fresh, tried...)
 	if most > 0 && len(all) > most {
@@ -115,6 +121,7 @@ func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (wors
 	alone := !slices.ContainsFunc(res.Recipients, func(r smtp.RecipientReply) bool { return r.Err == nil })
 	for _, rcpt := range part {
 		f := failureFor(*rcpt, res, err)
+		rcpt.InDoubt = f != nil && (res.InDoubt || rcpt.InDoubt && len(res.Recipients) == 0) // not even asked about
 		if f == nil {
 			rcpt.State, rcpt.Reply = Accepted, res.Reply.String()
 			if res.Simulated {

@@ -42,8 +42,9 @@ const (
 type Recipient struct {
 	Address mail.Address   `json:"address"`
 	State   RecipientState `json:"state"`
-	Reply   string         `json:"reply,omitempty"` // the server's words
-	Blind   bool           `json:"blind,omitempty"` // accepted by a server that tells nobody of success, as its sender asked
+	Reply   string         `json:"reply,omitempty"`    // the server's words
+	Blind   bool           `json:"blind,omitempty"`    // accepted by a server that tells nobody of success, as its sender asked
+	InDoubt bool           `json:"in_doubt,omitempty"` // waiting, and may have got it with all others that are in doubt
 
 	mail.RecipientNotice
 }

@@ -25,6 +25,9 @@ type Result struct {
 	// without an Err has it.
 	Accepted bool
 	Reply    *fault.Reply // the answer after the message, nil when there was none
+	// InDoubt: it may have been taken, and the next try for the same recipients, all of
+	// them and nobody else, finds out before it sends anything.
+	InDoubt bool
 	// Reports: the server tells the sender what the envelope's notices ask for (RFC
 	// 3461 §5.2.1).
 	Reports bool
