@@ -329,7 +329,7 @@ func TestBadSignIns(t *testing.T) {
 func TestDocumentsInTheDocs(t *testing.T) {
 	certificate, key := rsaPair(t)
 	docs := map[string]string{}
-	for _, name := range []string{"getting-started.md", "configuration.md", "accounts.md"} {
+	for _, name := range []string{"getting-started.md", "configuration.md", "accounts.md", "fetch.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
 		if err != nil {
 			t.Fatal(err)
@@ -349,7 +349,7 @@ func TestDocumentsInTheDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	env := map[string]string{"NAME": "s3cret-value", "CONTOSO_SECRET": "s3cret-value", "FAX": "abcdabcdabcdabcd", "PACKED": clientID + "~" + packedSecret + "~contoso.com"}
+	env := map[string]string{"NAME": "s3cret-value", "ERP_KEY": "signs", "CONTOSO_SECRET": "s3cret-value", "FAX": "abcdabcdabcdabcd", "PACKED": clientID + "~" + packedSecret + "~contoso.com"}
 	for name, text := range docs {
 		m := newMemory()
 		doc, err := declare.Parse(name, strings.NewReader(text))

@@ -96,6 +96,9 @@ type Date struct{ day time.Time }
 // IsZero is for omitting it.
 func (d Date) IsZero() bool { return d.day.IsZero() }
 
+// Equal reports whether both are the same day.
+func (d Date) Equal(e Date) bool { return d.day.Equal(e.day) }
+
 // UnmarshalText reads it.
 func (d *Date) UnmarshalText(text []byte) error {
 	t, err := time.Parse(time.DateOnly, string(text))

@@ -1,6 +1,27 @@
 package store
 
-import "context"
+import (
+	"context"
+	"database/sql"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+)
+
+// MigrateTo makes a database as an older Postern left it.
+func MigrateTo(ctx context.Context, db *sql.DB, kind string, version int64) error {
+	files, err := fs.Sub(migrations, "migrations/"+kind)
+	if err != nil {
+		return err
+	}
+	dialect := map[string]goose.Dialect{"sqlite": goose.DialectSQLite3, "postgres": goose.DialectPostgres}[kind]
+	p, err := goose.NewProvider(dialect, db, files, goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	_, err = p.UpTo(ctx, version)
+	return err
+}
 
 // Querier is what a change runs its statements on.
 type Querier = querier
