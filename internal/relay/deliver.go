@@ -61,10 +61,11 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 	}
 }
 
-// owed is what a finished message owes its sender.
+// owed is what a finished message owes its sender. One that was simulated may still be
+// sent.
 func (r *Relay) owed(m Message) Bounce {
 	switch {
-	case m.About != "" || r.cfg.Reporter == nil:
+	case m.About != "" || r.cfg.Reporter == nil || m.State == Simulated:
 		return ""
 	case slices.ContainsFunc(m.Recipients, Recipient.told):
 		return BounceDue
@@ -83,7 +84,7 @@ func untouched(res smtp.Result, err error) bool {
 // spent is what a try took of the account's limits, before its outcome is written
 // into m: the server counts what it took, and what it may have taken.
 func (r *Relay) spent(m Message, part []*Recipient, res smtp.Result, err error, now time.Time) Spent {
-	s := Spent{At: now, Taken: res.Accepted}
+	s := Spent{At: now, Taken: res.Accepted && !res.Simulated}
 	f := fault.As(err)
 	if !r.cfg.Limits(m.Account).Bounded() || !res.Accepted && (f == nil || !f.Ambiguous) {
 		return s

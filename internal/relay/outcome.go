@@ -121,13 +121,13 @@ func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (wors
 	alone := !slices.ContainsFunc(res.Recipients, func(r smtp.RecipientReply) bool { return r.Err == nil })
 	for _, rcpt := range part {
 		f := failureFor(*rcpt, res, err)
+		if f == nil && res.Simulated { // what is in doubt stays it
+			rcpt.State, rcpt.Reply = Spared, res.Reply.String()
+			continue
+		}
 		rcpt.InDoubt = f != nil && (res.InDoubt || rcpt.InDoubt && len(res.Recipients) == 0) // not even asked about
 		if f == nil {
 			rcpt.State, rcpt.Reply = Accepted, res.Reply.String()
-			if res.Simulated {
-				rcpt.State = Spared
-				continue
-			}
 			rcpt.Blind = rcpt.Notify.Wants(mail.NotifySuccess) && !res.Reports
 			continue
 		}

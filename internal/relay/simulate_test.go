@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/mail"
 	"postern/internal/relay"
+	"postern/internal/smtp"
 )
 
 // An account that begins to pretend, or ends it, is followed at once: also on a
@@ -54,6 +56,38 @@ func TestSimulation(t *testing.T) {
 		}
 		if e := s.events.String(); !strings.Contains(e, "event=simulated") || !strings.Contains(e, "b@example.net") {
 			t.Errorf("events %s", e)
+		}
+	})
+}
+
+// A message half of which went out before the simulation began owes no report: the rest
+// of it may still be sent.
+func TestSimulatedHalfwayOwesNoReport(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		var on atomic.Bool
+		s.limits = mail.Limits{RecipientsPerMessage: 1}
+		s.sendAs = func(context.Context, int, mail.Envelope) (smtp.Result, error) {
+			on.Store(true)
+			return taken(), nil
+		}
+		s.reporter = func(relay.Message) (string, mail.Address, bool) {
+			return "other", mail.Address{Local: "other", Domain: "contoso.com"}, true
+		}
+		s.relay = s.buildWith("holder-1", &relay.Simulation{
+			Real: s, Pretends: func(string) bool { return on.Load() }, Would: func(context.Context, string) string { return "" },
+		})
+		s.run()
+		sub := s.submission("office", "a@example.net", "b@example.net")
+		sub.Notices = []mail.RecipientNotice{{Notify: mail.NotifySuccess}, {Notify: mail.NotifySuccess}}
+		id := s.submit(sub, "text\n")
+		s.after(time.Minute)
+		m := s.message(id)
+		if m.State != relay.Simulated || m.Recipients[0].State != relay.Accepted || m.Recipients[1].State != relay.Spared {
+			t.Fatalf("got %+v", m)
+		}
+		if m.Bounce != "" || len(s.store.about(id)) != 0 {
+			t.Errorf("bounce %q, %d reports", m.Bounce, len(s.store.about(id)))
 		}
 	})
 }
