@@ -111,7 +111,7 @@ func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := s.server(serving)
-	listener := handshakes{Listener: tracked, host: s.cfg.Hostname, config: s.cfg.TLS, implicit: s.cfg.Implicit}
+	listener := handshakes{Listener: tracked, host: s.cfg.Hostname, config: s.cfg.TLS, implicit: s.cfg.Implicit, inputs: new(inputs)}
 	if s.cfg.Listed {
 		listener.listed = func(addr netip.Addr) (Device, bool) { return s.cfg.Logins.Listed(serving, addr) }
 	}

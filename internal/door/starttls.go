@@ -25,7 +25,8 @@ type secured struct {
 	config *tls.Config
 	tls    *tls.Conn // nil before STARTTLS; used by the session's goroutine only
 	talk   *talk     // with go-smtp; nil before STARTTLS
-	listed *Device   // a machine that needs no login, and speaks without TLS; nil for all others
+	inputs *inputs
+	listed *Device // a machine that needs no login, and speaks without TLS; nil for all others
 }
 
 // errHungUp also is net.ErrClosed, which go-smtp passes over in silence.
@@ -42,6 +43,7 @@ type handshakes struct {
 	host     string
 	config   *tls.Config
 	implicit bool
+	inputs   *inputs
 	// listed finds the device that may submit from an address without a login; nil
 	// finds none.
 	listed func(netip.Addr) (Device, bool)
@@ -56,13 +58,13 @@ func (l handshakes) Accept() (net.Conn, error) {
 	if !ok {
 		return nil, fmt.Errorf("connection is a %T", conn)
 	}
-	s := &secured{wire: w, host: l.host, config: l.config}
+	s := &secured{wire: w, host: l.host, config: l.config, inputs: l.inputs}
 	if l.implicit {
 		s.shake()
 	}
 	if l.listed != nil {
 		if d, ok := l.listed(w.from); ok {
-			s.listed, s.talk, w.clear = &d, newTalk(w, w), true
+			s.listed, s.talk, w.clear = &d, newTalk(w, w, l.inputs), true
 		}
 	}
 	return s, nil
@@ -71,7 +73,7 @@ func (l handshakes) Accept() (net.Conn, error) {
 // shake makes TLS the only way; the handshake comes with the first octet.
 func (s *secured) shake() {
 	s.tls = tls.Server(s.wire, s.config)
-	s.talk = newTalk(s.wire, s.tls)
+	s.talk = newTalk(s.wire, s.tls, s.inputs)
 }
 
 // Write before STARTTLS is go-smtp's greeting.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -23,12 +24,12 @@ import (
 type talk struct {
 	conn    net.Conn // for its deadlines
 	pipe    io.ReadWriter
-	in      *bufio.Reader
+	in      *bufio.Reader // nil once it is closed
+	inputs  *inputs       // where in is from
 	out     []byte
 	line    []byte   // what go-smtp has still to read of it
 	chunk   int64    // octets behind BDAT that are no lines
 	content *content // from 354 on until go-smtp has seen the end
-	closed  bool     // go-smtp has ended the session, but reads on
 }
 
 const (
@@ -37,10 +38,27 @@ const (
 	farewell  = time.Second // for the last words to a device that may not listen
 )
 
+// inputs are buffers that sessions have left, for devices that connect for each message.
+type inputs struct{ idle sync.Pool }
+
+func (p *inputs) take(r io.Reader) *bufio.Reader {
+	in, ok := p.idle.Get().(*bufio.Reader)
+	if !ok {
+		return bufio.NewReaderSize(r, inputSize)
+	}
+	in.Reset(r)
+	return in
+}
+
+func (p *inputs) give(in *bufio.Reader) {
+	in.Reset(nil)
+	p.idle.Put(in)
+}
+
 // newTalk speaks through pipe, which is conn or TLS on it.
-func newTalk(conn net.Conn, pipe io.ReadWriter) *talk {
-	t := &talk{conn: conn, pipe: pipe}
-	t.in = bufio.NewReaderSize(arriving{t}, inputSize)
+func newTalk(conn net.Conn, pipe io.ReadWriter, inputs *inputs) *talk {
+	t := &talk{conn: conn, pipe: pipe, inputs: inputs}
+	t.in = inputs.take(arriving{t})
 	return t
 }
 
@@ -61,7 +79,7 @@ func (a arriving) Read(p []byte) (int, error) {
 // Read hands up at most a line, or a piece of a chunk.
 func (t *talk) Read(p []byte) (int, error) {
 	switch {
-	case t.closed:
+	case t.in == nil: // go-smtp has ended the session, but reads on
 		return 0, errHungUp
 	case len(t.line) > 0:
 	case t.content != nil:
@@ -128,9 +146,13 @@ func (t *talk) Write(p []byte) (int, error) {
 
 func (t *talk) flush() error { return t.send(writePatience) }
 
-// close sends the last words; whatever the device has said already is not heard.
+// close sends the last words; whatever the device has said already is not heard. It comes
+// from the goroutine that reads.
 func (t *talk) close() error {
-	t.closed = true
+	if t.in != nil {
+		t.inputs.give(t.in)
+		t.in, t.line, t.content = nil, nil, nil
+	}
 	return t.send(farewell)
 }
 
