@@ -106,11 +106,16 @@ func (l *Logins) Check(ctx context.Context, name string, password secret.Text, r
 // Still returns the present state of a device that signed in before; fault.Denied
 // when it was removed, disabled or given another password since.
 func (l *Logins) Still(ctx context.Context, d Device) (Device, error) {
-	now, err := l.recent.get(d.Name, func() (Device, error) { return l.devices.Device(ctx, d.Name) })
+	read := func() (Device, error) { return l.devices.Device(ctx, d.Name) }
+	withdrawn := func(now Device) bool { return now.Disabled || now.PasswordHash != d.PasswordHash }
+	now, err := l.recent.get(d.Name, read)
+	if err == nil && withdrawn(now) { // what is kept may be older than the login
+		now, err = l.recent.renew(d.Name, read)
+	}
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		return Device{}, err
 	}
-	if err != nil || now.Disabled || now.PasswordHash != d.PasswordHash {
+	if err != nil || withdrawn(now) {
 		return Device{}, fault.New(fault.Denied, "check login", "the device was removed, disabled or given another password")
 	}
 	return now, nil

@@ -29,13 +29,18 @@ func (r *recent[T]) get(key string, read func() (T, error)) (T, error) {
 	if r.keep <= 0 {
 		return read()
 	}
-	now := time.Now()
 	r.mu.Lock()
 	have, ok := r.kept[key]
 	r.mu.Unlock()
-	if ok && now.Before(have.until) {
+	if ok && time.Now().Before(have.until) {
 		return have.value, nil
 	}
+	return r.renew(key, read)
+}
+
+// renew reads, whatever is kept.
+func (r *recent[T]) renew(key string, read func() (T, error)) (T, error) {
+	now := time.Now()
 	value, err := read()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -73,3 +73,24 @@ func TestDevicesAreReadOnceAMoment(t *testing.T) {
 		}
 	})
 }
+
+// A device that logs in with its new password is not turned away because of its old one,
+// which another session has just been asked for.
+func TestNewPasswordIsGoodAtOnce(t *testing.T) {
+	t.Parallel()
+	before, after := door.Device{Name: "scanner", PasswordHash: "old"}, door.Device{Name: "scanner", PasswordHash: "new"}
+	synctest.Test(t, func(t *testing.T) {
+		kept := &devices{byID: map[string]door.Device{"scanner": before}}
+		logins := door.NewLogins(kept, time.Millisecond, time.Second)
+		if _, err := logins.Still(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		_ = kept.PutDevice(t.Context(), after)
+		if _, err := logins.Still(t.Context(), after); err != nil {
+			t.Errorf("the new password: %v", err)
+		}
+		if _, err := logins.Still(t.Context(), before); !errors.Is(err, fault.Denied) {
+			t.Errorf("the old one: %v", err)
+		}
+	})
+}
