@@ -41,7 +41,7 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 		return say(530, "5.7.0", "Authentication required: switch on SMTP authentication in this device")
 	}
 	d, err := s.door.cfg.Logins.Still(s.ctx, *before)
-	if errors.Is(err, fault.Denied) {
+	if errors.Is(err, fault.Denied) || err == nil && !s.stillMay(d) {
 		s.log(slog.LevelWarn, "login withdrawn")
 		s.wire.leave()
 		return say(530, "5.7.0", "This login is no longer valid")
@@ -69,6 +69,12 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 	}
 	s.begin(e)
 	return nil
+}
+
+// stillMay reports whether a device's policy, which may have changed, still lets it in as
+// it came.
+func (s *session) stillMay(d Device) bool {
+	return d.Policy.From(s.wire.from) && (s.conn.listed == nil || d.Policy.NoLogin)
 }
 
 // mayUse checks the sender against the account's mailbox and the device's list, and

@@ -98,6 +98,27 @@ func TestListedMachineNeedsNoLogin(t *testing.T) {
 	other.dial(t).play("S: 220\nC: HELO old\nS: 250\nC: MAIL FROM:<office@contoso.com>\nS: 530\n")
 }
 
+// A session that is open ends when its device may no longer come as it came; and nobody
+// is asked for a password in the clear.
+func TestPolicyHoldsForOpenSessions(t *testing.T) {
+	t.Parallel()
+	listed := door.Policy{NoLogin: true, Networks: networks("127.0.0.1/32")}
+	for why, p := range map[string]door.Policy{
+		"it must log in now": {Networks: networks("127.0.0.1/32")},
+		"from other places":  {NoLogin: true, Networks: networks("192.0.2.0/24")},
+	} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			g := open(t, func(cfg *door.SMTPConfig, _ *shelf) { cfg.Listed = true })
+			g.change(func(d *door.Device) { d.Policy = listed })
+			d := g.dial(t)
+			d.play("S: 220\nC: HELO old\nS: 250\nC: AUTH LOGIN\nS: 503\nC: MAIL FROM:<office@contoso.com>\nS: 250\nC: RSET\nS: 250\n")
+			g.change(func(d *door.Device) { d.Policy = p })
+			d.play("C: MAIL FROM:<office@contoso.com>\nS: 530 5.7.0 This login is no longer valid\n")
+		})
+	}
+}
+
 func TestPolicyThatWouldBeAnOpenRelayIsInvalid(t *testing.T) {
 	t.Parallel()
 	for _, p := range []door.Policy{{NoLogin: true}, {NoLogin: true, Networks: networks("10.0.0.0/8", "::/0")}, {MaxSize: -1}, {PerMinute: -1}} {

@@ -103,8 +103,11 @@ func (s *session) AuthMechanisms() []string {
 	return []string{gosasl.Plain, sasl.LOGIN}
 }
 
-// Auth begins a login.
+// Auth begins a login. No password is asked for in the clear.
 func (s *session) Auth(mech string) (gosasl.Server, error) {
+	if s.conn.listed != nil {
+		return nil, say(503, "5.5.1", "This machine needs no login here")
+	}
 	switch mech {
 	case gosasl.Plain:
 		return gosasl.NewPlainServer(func(_, name, password string) error { return s.login(name, secret.New(password)) }), nil
