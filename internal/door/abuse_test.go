@@ -75,3 +75,20 @@ func TestStrangerHasToSignInSoon(t *testing.T) {
 	}
 	device.play("C: NOOP\nS: 250\n")
 }
+
+// What follows a BDAT that nobody understands may be a message, and is never taken for
+// commands.
+func TestBDATNotUnderstoodEndsTheSession(t *testing.T) {
+	t.Parallel()
+	const hidden = `MAIL FROM:<office@contoso.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\nhidden\r\n.\r\n`
+	for _, line := range []string{"BDAT 4294967296 LAST", "BDAT 84 LAST now", "BDAT 84 FIRST", "BDAT x84 LAST", "BDAT\t84 LAST", "BDAT -1"} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			g := open(t)
+			g.dial(t).play(file(t, "opening") + plainLogin + `R: "` + strings.ReplaceAll(line, "\t", `\t`) + `\r\n` + hidden + `"` + "\nS: 501 5.5.4\n")
+			if kept, _ := g.shelf.all(); len(kept) != 0 {
+				t.Errorf("kept %+v", kept)
+			}
+		})
+	}
+}

@@ -100,28 +100,29 @@ func (t *talk) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		t.line, t.chunk = line, chunkBehind(line)
+		size, ok := chunkBehind(line)
+		if !ok {
+			t.out = append(t.out, "501 5.5.4 BDAT is not to be understood, nor what follows; closing connection\r\n"...)
+			return 0, errHungUp
+		}
+		t.line, t.chunk = line, size
 	}
 	n := copy(p, t.line)
 	t.line = t.line[n:]
 	return n, nil
 }
 
-// chunkBehind is the size that BDAT announces. go-smtp finds out by itself what follows;
-// here it only matters that chunks are not held to the length of a line.
-func chunkBehind(line []byte) int64 {
-	if len(line) < 4 || !bytes.EqualFold(line[:4], []byte("BDAT")) {
-		return 0
-	}
+// chunkBehind is the size that BDAT announces; go-smtp takes that many octets, whether it
+// wants them or not. ok is false when it would refuse the line itself, and then read a
+// message as commands.
+func chunkBehind(line []byte) (size int64, ok bool) {
 	words := bytes.Fields(line)
-	if len(words) < 2 {
-		return 0
+	if len(words) < 2 || !bytes.EqualFold(words[0], []byte("BDAT")) {
+		return 0, true
 	}
-	size, err := strconv.ParseUint(string(words[1]), 10, 32)
-	if err != nil {
-		return 0
-	}
-	return int64(size)
+	n, err := strconv.ParseUint(string(words[1]), 10, 32)
+	last := len(words) == 3 && bytes.EqualFold(words[2], []byte("LAST"))
+	return int64(n), err == nil && line[4] == ' ' && (last || len(words) == 2)
 }
 
 // Write takes a line of a reply. go-smtp repeats in it what the device has said: control
