@@ -308,6 +308,9 @@ func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *
 		err = h.reap(body, r.limits(w.rules), r.largest())
 		r.rec.Bytes += h.summary.Size
 	}
+	if err == nil {
+		err = unconverted(h.summary)
+	}
 	if err != nil {
 		discard(h.rest(nil))
 		return r.refused(ctx, w.parcel, err, g)
