@@ -55,6 +55,8 @@ type Queue interface {
 	Body(ctx context.Context, id string) (io.ReadCloser, error)
 	Message(ctx context.Context, id string) (relay.Message, error)
 	Messages(ctx context.Context, f relay.Filter) ([]relay.Message, error)
+	// Search is Messages for about as long as its patience lasts; next is where to go on.
+	Search(ctx context.Context, f relay.Filter, patience time.Duration) (found []relay.Message, next string, err error)
 	// HandedIn is the message that came under a key, and the digest of what was handed in.
 	HandedIn(ctx context.Context, owner, key string, now time.Time) (message string, sum []byte, err error)
 }

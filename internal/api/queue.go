@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -25,7 +26,7 @@ type listInput struct {
 
 type page struct {
 	Messages []relay.Message `json:"messages"`
-	Next     string          `json:"next,omitempty" doc:"The after of the next page; left out on the last one."`
+	Next     string          `json:"next,omitempty" doc:"The after of the next page; left out on the last one. A page of a search by text may be short, even empty, and still have a next one."`
 }
 
 type listOutput struct{ Body page }
@@ -38,11 +39,11 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		}
 		f.Device = own
 	}
-	msgs, err := s.Queue.Messages(ctx, f)
+	msgs, rest, err := s.find(ctx, f)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	out := page{Messages: msgs}
+	out := page{Messages: msgs, Next: rest}
 	if len(msgs) > in.Limit {
 		out.Messages, out.Next = msgs[:in.Limit], msgs[in.Limit-1].ID
 	}
@@ -53,6 +54,18 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		return nil, s.problem(ctx, err)
 	}
 	return &listOutput{out}, nil
+}
+
+// searchPatience keeps a page that looks for words in a long queue from being waited for.
+const searchPatience = 150 * time.Millisecond
+
+// find lists messages. rest is where to go on when a search has not seen all of them.
+func (s *server) find(ctx context.Context, f relay.Filter) (found []relay.Message, rest string, err error) {
+	if f.Text != "" {
+		return s.Queue.Search(ctx, f, searchPatience)
+	}
+	found, err = s.Queue.Messages(ctx, f)
+	return found, "", err
 }
 
 type oneInput struct {

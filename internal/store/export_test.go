@@ -4,8 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"io/fs"
+	"time"
 
 	"github.com/pressly/goose/v3"
+
+	"postern/internal/relay"
 )
 
 // MigrateTo makes a database as an older Postern left it.
@@ -29,4 +32,9 @@ type Querier = querier
 // Do runs a change of a test's own.
 func (s *Store) Do(ctx context.Context, op string, c func(ctx context.Context, tx Querier) error) error {
 	return s.writes.do(ctx, op, c)
+}
+
+// SearchBy is Search with steps of another length.
+func (s *Store) SearchBy(ctx context.Context, f relay.Filter, patience time.Duration, step int) ([]relay.Message, string, error) {
+	return s.search(ctx, f, patience, step)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"postern/internal/relay"
 )
@@ -12,12 +13,59 @@ import (
 // sorted. Of more than that, walking along the ids soon has a page full.
 const fewMessages = 20_000
 
+// searchStep is how many messages a search looks through before it looks at the clock.
+const searchStep = 10_000
+
+// Search is Messages for those who wait in front of a page: it looks through a long
+// queue for about as long as its patience lasts. When there is more to look through,
+// next is the After to go on with, also when nothing was found so far.
+func (s *Store) Search(ctx context.Context, f relay.Filter, patience time.Duration) (found []relay.Message, next string, err error) {
+	return s.search(ctx, f, patience, searchStep)
+}
+
+func (s *Store) search(ctx context.Context, f relay.Filter, patience time.Duration, at int) (found []relay.Message, next string, err error) {
+	limit := limitOr100(f.Limit)
+	for end := time.Now().Add(patience); ; {
+		steps, err := list(ctx, s.db, "search messages", scanText, `SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2`, f.After, at-1)
+		if err != nil {
+			return nil, "", err
+		}
+		next = strings.Join(steps, "") // one, or none near the end
+		f.Limit = limit - len(found)
+		step, err := s.messages(ctx, f, next)
+		if err != nil {
+			return nil, "", err
+		}
+		found = append(found, step...)
+		switch {
+		case len(found) == limit:
+			return found, found[limit-1].ID, nil
+		case next == "" || !time.Now().Before(end):
+			return found, next, nil
+		}
+		f.After = next
+	}
+}
+
+func scanText(row scanner) (text string, err error) {
+	err = row.Scan(&text)
+	return text, err
+}
+
 // Messages is part of [relay.Store].
 func (s *Store) Messages(ctx context.Context, f relay.Filter) ([]relay.Message, error) {
+	return s.messages(ctx, f, "")
+}
+
+// messages lists those up to an id; "" is to the end.
+func (s *Store) messages(ctx context.Context, f relay.Filter, last string) ([]relay.Message, error) {
 	query, args := `SELECT `+messageColumns+` FROM messages WHERE id > $1`, []any{f.After}
 	and := func(condition, value string) {
 		args = append(args, value)
 		query += ` AND ` + strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args)))
+	}
+	if last != "" {
+		and(`id <= ?`, last)
 	}
 	by := "%s = ?"
 	if f.State != "" {

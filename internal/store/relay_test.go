@@ -186,3 +186,44 @@ func TestRequeue(t *testing.T) {
 		got(t, []relay.Message{m, other, early})(s.Messages(ctx, relay.Filter{})) // what is due already stays first
 	})
 }
+
+func TestSearchGoesOnWhereItStopped(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		var all []relay.Message
+		for i := range 25 {
+			m := message(i, "scan")
+			m.Subject = []string{"invoice", "letter"}[min(i%11, 1)] // 0, 11 and 22
+			all = append(all, put(t, s, m))
+		}
+		search := func(limit int, patience time.Duration) (ids []string, pages int) {
+			f := relay.Filter{Text: "INVOICE", Limit: limit}
+			for {
+				found, next, err := s.SearchBy(t.Context(), f, patience, 10)
+				ok(t, err)
+				pages++
+				for _, m := range found {
+					ids = append(ids, m.ID)
+				}
+				if f.After = next; next == "" {
+					return ids, pages
+				}
+			}
+		}
+		want := []string{all[0].ID, all[11].ID, all[22].ID}
+		for _, c := range []struct {
+			name     string
+			limit    int
+			patience time.Duration
+			pages    int
+		}{
+			{"all at once", 100, time.Hour, 1},
+			{"a step a page", 100, 0, 3},
+			{"one a page", 1, time.Hour, 4},
+		} {
+			if ids, pages := search(c.limit, c.patience); !slices.Equal(ids, want) || pages != c.pages {
+				t.Errorf("%s: %v in %d pages", c.name, ids, pages)
+			}
+		}
+	})
+}
