@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -247,4 +248,75 @@ func TestFetchIsStopped(t *testing.T) {
 	g.call(writer, http.MethodPost, "/tasks/invoices/run", "", "", nil)
 	waitFor(t, "the delivery", func() bool { return slices.Equal(hook.contents(), []string{"alpha"}) })
 	g.stop()
+}
+
+// TestFetchIsKilledAtRandomInstants kills `postern serve` while it fetches over IMAP to a
+// webhook and over POP3 to a folder. Every attachment is in the folder once, every one
+// came to the webhook under one key however often, and no message is left behind.
+func TestFetchIsKilledAtRandomInstants(t *testing.T) {
+	t.Parallel()
+	kills := 12
+	if text := os.Getenv("POSTERN_TEST_FETCH_KILLS"); text != "" {
+		if _, err := fmt.Sscan(text, &kills); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, hook := newGate(t), newHookServer(t)
+	g.unlimited("scan@contoso.com", "invoices@contoso.com")
+	g.setUp(`tasks:
+  - {name: hook, account: invoices, start: all, every: 1s, after: delete, key: {value: a-key-that-signs},
+     handover: {webhook: {url: ` + hook.URL + `}, each: attachment}}
+  - {name: folder, account: scan, start: all, every: 1s, after: delete, directory: ` + g.inbox() + `, source: {protocol: pop3}}
+`)
+	sent := 0
+	for range kills {
+		for range 3 {
+			sent++
+			for mailbox, kind := range map[string]string{"invoices@contoso.com": "hook", "scan@contoso.com": "folder"} {
+				raw := mailWith(kind, fmt.Sprintf("<%s-%d@x.example>", kind, sent), map[string]string{
+					fmt.Sprintf("a-%05d.bin", sent): fmt.Sprintf("first %s %d", kind, sent), fmt.Sprintf("b-%05d.bin", sent): fmt.Sprintf("second %s %d", kind, sent),
+				})
+				if err := g.sim.Deliver(mailbox, raw); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		waitFor(t, "postern to come back", g.ready)
+		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond) // the random instant is the point
+		g.kill()
+		g.launch()
+	}
+	waitFor(t, "postern to come back", g.ready)
+	waitLong(t, "the mailboxes to be empty", func() bool {
+		return len(g.sim.Exchange.Folder("invoices@contoso.com", "INBOX")) == 0 && len(g.sim.Exchange.Folder("scan@contoso.com", "INBOX")) == 0
+	})
+	if got := hook.contents(); len(got) != 2*sent || len(slices.Compact(got)) != 2*sent {
+		t.Errorf("the webhook has %d attachments, %d different ones, want %d", len(got), len(slices.Compact(got)), 2*sent)
+	}
+	seen := map[string]int{}
+	files, _ := filepath.Glob(filepath.Join(g.inbox(), "*.bin"))
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[string(b)]++
+	}
+	if len(files) != 2*sent || len(seen) != 2*sent {
+		t.Errorf("the folder has %d files with %d different contents, want %d", len(files), len(seen), 2*sent)
+	}
+	t.Logf("%d kills: %d messages by either way, each attachment once", kills, sent)
+	g.stop()
+}
+
+// waitLong is for what takes as long as there is to do.
+func waitLong(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Minute)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited five minutes for %s", what)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }

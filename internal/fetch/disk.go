@@ -177,7 +177,7 @@ func (d disk) harden(files []File) error {
 }
 
 func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) // Windows syncs only what may be written
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a name we staged; Windows syncs only what may be written
 	if err != nil {
 		return err
 	}

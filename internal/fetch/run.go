@@ -212,7 +212,7 @@ func (r *run) targets(ctx context.Context, src Source) error {
 		if err != nil {
 			return source(ctx, err)
 		}
-		if !there && !(r.opts.DryRun && r.task.MakeFolders) {
+		if !there && (!r.opts.DryRun || !r.task.MakeFolders) {
 			return fault.New(fault.NeedsAdmin, "look for target folder", "the mailbox has no folder %q", a.To).
 				WithHint("create the folder in the mailbox, choose another, or say make_folders: true")
 		}
