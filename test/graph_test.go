@@ -274,3 +274,13 @@ func unpack(t *testing.T, raw []byte) (text string, files map[string]string) {
 		}
 	}
 }
+
+// A test of an alert route is no message of the queue, and goes through Graph all the same.
+func TestAlertTestThroughGraph(t *testing.T) {
+	t.Parallel()
+	g := graphGate(t)
+	out := g.postern("alerts", "test", "--account", "post", "--to", "scan@contoso.com")
+	if !strings.Contains(out, "The test was sent") || g.sim.World.Count("graph_message") != 1 {
+		t.Errorf("Graph got %d messages\n%s", g.sim.World.Count("graph_message"), out)
+	}
+}

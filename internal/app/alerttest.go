@@ -131,7 +131,7 @@ func (t *alertTest) deliver(ctx context.Context, acct vault.Account, id string, 
 		return err
 	}
 	began := time.Now()
-	way := relay.Simulation{Real: t.sender(network), Would: t.would, Pretends: func(string) bool { return acct.Simulate || bool(t.Config.Simulate) }}
+	way := relay.Simulation{Real: t.sender(network, noDoubts{}), Would: t.would, Pretends: func(string) bool { return acct.Simulate || bool(t.Config.Simulate) }}
 	up, err := way.Open(ctx, acct.Name)
 	if err != nil {
 		t.stage("message", began, "", err)
@@ -152,6 +152,16 @@ func (t *alertTest) deliver(ctx context.Context, acct vault.Account, id string, 
 	}
 	return nil
 }
+
+// noDoubts are those about a message that is no message of the queue: it is sent once,
+// and nobody sends it again.
+type noDoubts struct{}
+
+func (noDoubts) Doubt(context.Context, string) (time.Time, error) { return time.Time{}, nil }
+
+func (noDoubts) BeginDoubt(context.Context, string, time.Time) error { return nil }
+
+func (noDoubts) EndDoubt(context.Context, string) error { return nil }
 
 // webhook calls the receiver and says how far it came.
 func (t *alertTest) webhook(ctx context.Context, sample alert.Alert, signWith secret.Text) error {

@@ -14,13 +14,13 @@ import (
 )
 
 // sender chooses among the transports of each account.
-func (a *App) sender(network outbound.Network) relay.Sender {
+func (a *App) sender(network outbound.Network, doubts relay.Doubts) relay.Sender {
 	boxes := &mailboxes{App: a, network: network, clients: map[place]*graph.Client{}}
 	return &relay.Transports{
 		Ways:    boxes.way,
 		SMTP:    &relay.SMTP{Routes: routes{a}, Tokens: tokens{a.Vault}, HelloName: a.hostname()},
-		Graph:   &relay.Graph{Mailboxes: boxes, Doubts: a.Store, Working: a.Vault.Worked, Now: time.Now},
-		Detours: a.Store, Doubts: a.Store, Now: time.Now, Log: a.log.With("room", "relay"),
+		Graph:   &relay.Graph{Mailboxes: boxes, Doubts: doubts, Working: a.Vault.Worked, Now: time.Now},
+		Detours: a.Store, Doubts: doubts, Now: time.Now, Log: a.log.With("room", "relay"),
 	}
 }
 
