@@ -76,7 +76,7 @@ func (o *office) set(account, state string) {
 }
 
 func (o *office) Mail(_ context.Context, l alert.Letter) (string, string, error) {
-	return "m-" + l.ID, "queued", o.hear(l.ID, l.Subject)
+	return "m-" + l.ID, "queued", o.hear(l.ID, l.Subject+"\n"+l.Text)
 }
 
 func (o *office) Post(_ context.Context, p alert.Post) (string, error) {
@@ -277,5 +277,18 @@ func TestARouteThatIsGone(t *testing.T) {
 	o.round(d)
 	if a := o.history()[0]; a.State != alert.Failed || !strings.Contains(a.Outcome, "the route is gone") {
 		t.Errorf("history has %+v", a)
+	}
+}
+
+// What a template makes of real news is known only then; the news goes out in any case.
+func TestATemplateThatFailsKeepsNoNewsBack(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, alert.Route{Name: "ops", To: []mail.Address{{Local: "x", Domain: "y"}}, Text: "{{if .Account}}{{not .Account .What}}{{end}}"})
+	d := o.desk("one", nil)
+	o.round(d)
+	o.set("scan", "needs_sign_in")
+	told := o.round(d)
+	if len(told) != 1 || !strings.Contains(told[0], "Postern: scan is needs_sign_in") || !strings.Contains(told[0], "The templates of the route ops were not used") {
+		t.Errorf("told %q", told)
 	}
 }

@@ -157,8 +157,15 @@ func (d *Desk) send(ctx context.Context, r Route, batch []Alert) (message, outco
 		return "", outcome, err
 	}
 	l, err := Write(r, batch)
-	if err != nil {
-		return "", "", err
+	if err != nil { // news that cannot be put well is better than none
+		d.cfg.Log.WarnContext(ctx, "a template was not used", "route", r.Name, "error", err)
+		plain := r
+		plain.Subject, plain.Text, plain.HTML = "", "", ""
+		why := err
+		if l, err = Write(plain, batch); err != nil {
+			return "", "", err
+		}
+		l.Text += fmt.Sprintf("\nThe templates of the route %s were not used: %s. Next: %s\n", r.Name, why, fault.HintOf(why))
 	}
 	return d.cfg.Messenger.Mail(ctx, l)
 }
