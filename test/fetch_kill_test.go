@@ -83,79 +83,98 @@ type fetchKill struct {
 
 // fetchRoute is one task, from a mailbox of its own.
 type fetchRoute struct {
-	task  string
-	put   func(raw string)
-	left  func() int            // messages whose mailbox action is not made
+	task string
+	killMailbox
+	killTarget
+}
+
+type killMailbox struct {
+	user string
+	put  func(raw []byte)
+	left func() int // messages whose mailbox action is not made
+}
+
+type killTarget struct {
+	words string                // that declare it
 	taken func() map[string]int // how often each content is there; manifests are ""
 }
 
 // document declares the tasks, and lists what there is to know of each.
 func (k *fetchKill) document(t *testing.T) string {
 	t.Helper()
-	g := k.g
+	all := func(s *goimap.StatusData) uint32 { return *s.NumMessages }
+	unread := func(s *goimap.StatusData) uint32 { return *s.NumUnseen }
+	accounts, tasks := "accounts:\n", "tasks:\n"
+	for _, r := range []struct {
+		task, account, protocol string
+		from                    killMailbox
+		to                      killTarget
+		after                   string
+	}{
+		{"folder-imap", "invoices", "imap", k.exchange("invoices@contoso.com"), k.folder(t, "a"), "move Archive"},
+		{"folder-pop3", "real0", "pop3", k.dovecot(t, all), k.folder(t, "b"), "delete"},
+		{"hook-imap", "real1", "imap", k.dovecot(t, all), k.webhook("a", "attachment"), "move Archive"},
+		{"hook-pop3", "scan", "pop3", k.exchange("scan@contoso.com"), k.webhook("b", "message"), "delete"},
+		{"object-imap", "real2", "imap", k.dovecot(t, unread), k.object(t, "a"), "read"},
+		{"object-pop3", "real3", "pop3", k.dovecot(t, all), k.object(t, "b"), "delete"},
+	} {
+		if strings.HasPrefix(r.account, "real") {
+			accounts += dovecotAccount(r.account, r.from.user)
+		}
+		tasks += fmt.Sprintf("  - {name: %s, account: %s, source: {protocol: %s, start: all}, %s, after: %s, every: 1s}\n", r.task, r.account, r.protocol, r.to.words, r.after)
+		k.routes = append(k.routes, fetchRoute{r.task, r.from, r.to})
+	}
+	return dovecotApp(k.g.t, k.g, k.box) + accounts + tasks
+}
+
+// dovecotApp declares an app that leads to a server with passwords.
+func dovecotApp(t testing.TB, g *gate, box *host) string {
+	t.Helper()
 	root := filepath.Join(g.dir, "dovecot.pem")
-	writeFile(t, root, k.box.root)
-	doc := fmt.Sprintf(`apps:
+	writeFile(t, root, box.root)
+	return fmt.Sprintf(`apps:
   - name: dovecot
     cloud: custom
     custom: {authority: https://localhost, imap: {host: localhost, port: %d, tls: implicit}, pop3: {host: localhost, port: %d, tls: starttls}, ca: {file: %s}}
-accounts:
-`, k.box.ways["IMAPS"].Port, k.box.ways["POP3 STLS"].Port, root)
-	var users []string
-	for i := range 4 {
-		users = append(users, k.box.user(t))
-		doc += fmt.Sprintf("  - {name: real%d, app: dovecot, mailbox: %s, sign_in: app_password, password: {value: %s}, purposes: [imap, pop3]}\n", i, users[i], sourcePassword)
-	}
-	doc += "tasks:\n"
-	add := func(name, account, protocol, handover, after string, put func(string), left func() int, taken func() map[string]int) {
-		key := ""
-		if !strings.HasPrefix(handover, "directory") {
-			key = "key: {value: " + hookKey + "}, "
-		}
-		doc += fmt.Sprintf("  - {name: %s, account: %s, %ssource: {protocol: %s, start: all}, handover: {%s}, after: %s, every: 1s}\n",
-			name, account, key, protocol, handover, after)
-		k.routes = append(k.routes, fetchRoute{name, put, left, taken})
-	}
-	here := func(mailbox string) (func(string), func() int) {
-		return func(raw string) { g.sim.Exchange.Append(mailbox, "INBOX", []byte(raw), time.Now()) },
-			func() int { return len(g.sim.Exchange.Folder(mailbox, "INBOX")) }
-	}
-	there := func(user string, count func(*goimap.StatusData) uint32) (func(string), func() int) {
-		return func(raw string) { k.box.append(t, user, raw) }, func() int { return int(count(k.status(t, user))) }
-	}
-	all := func(s *goimap.StatusData) uint32 { return *s.NumMessages }
-	unread := func(s *goimap.StatusData) uint32 { return *s.NumUnseen }
-	folder := func(name string) (string, func() map[string]int) {
-		dir := filepath.Join(g.dir, name)
-		return "directory: " + dir, func() map[string]int { return contentsBelow(t, dir) }
-	}
-	hook := func(name, each string) (string, func() map[string]int) {
-		return fmt.Sprintf("webhook: {url: %s/%s}, each: %s", k.hook.URL, name, each), func() map[string]int { return k.hook.contents("/" + name) }
-	}
-	object := func(name string) (string, func() map[string]int) {
-		return fmt.Sprintf("object: {url: s3://mail/%s, endpoint: %s, region: us-east-1, key_id: postern}", name, k.store.url),
-			func() map[string]int { return contentsBelow(t, filepath.Join(k.store.root, "mail", name)) }
-	}
+`, box.ways["IMAPS"].Port, box.ways["POP3 STLS"].Port, root)
+}
 
-	put, left := here("invoices@contoso.com")
-	to, taken := folder("exchange-imap")
-	add("folder-imap", "invoices", "imap", to, "move Archive", put, left, taken)
-	put, left = here("scan@contoso.com")
-	to, taken = hook("exchange-pop3", "message")
-	add("hook-pop3", "scan", "pop3", to, "delete", put, left, taken)
-	put, left = there(users[0], all)
-	to, taken = folder("dovecot-pop3")
-	add("folder-pop3", "real0", "pop3", to, "delete", put, left, taken)
-	put, left = there(users[1], all)
-	to, taken = hook("dovecot-imap", "attachment")
-	add("hook-imap", "real1", "imap", to, "move Archive", put, left, taken)
-	put, left = there(users[2], unread)
-	to, taken = object("imap")
-	add("object-imap", "real2", "imap", to, "read", put, left, taken)
-	put, left = there(users[3], all)
-	to, taken = object("pop3")
-	add("object-pop3", "real3", "pop3", to, "delete", put, left, taken)
-	return doc
+func dovecotAccount(name, user string) string {
+	return fmt.Sprintf("  - {name: %s, app: dovecot, mailbox: %s, sign_in: app_password, password: {value: %s}, purposes: [imap, pop3]}\n", name, user, sourcePassword)
+}
+
+// exchange is a mailbox of the simulator.
+func (k *fetchKill) exchange(user string) killMailbox {
+	servers := k.g.sim.Exchange
+	return killMailbox{user, func(raw []byte) { servers.Append(user, "INBOX", raw, time.Now()) }, func() int { return len(servers.Folder(user, "INBOX")) }}
+}
+
+// dovecot is a mailbox of the real server.
+func (k *fetchKill) dovecot(t *testing.T, count func(*goimap.StatusData) uint32) killMailbox {
+	t.Helper()
+	user := k.box.user(t)
+	return killMailbox{user, func(raw []byte) { k.box.append(t, user, string(raw)) }, func() int { return int(count(k.status(t, user))) }}
+}
+
+func (k *fetchKill) folder(t *testing.T, name string) killTarget {
+	t.Helper()
+	dir := filepath.Join(k.g.dir, "folder", name)
+	return killTarget{"handover: {directory: " + dir + "}", func() map[string]int { return contentsBelow(t, dir) }}
+}
+
+func (k *fetchKill) webhook(name, each string) killTarget {
+	return killTarget{
+		fmt.Sprintf("key: {value: %s}, handover: {webhook: {url: %s/%s}, each: %s}", hookKey, k.hook.URL, name, each),
+		func() map[string]int { return k.hook.contents("/" + name) },
+	}
+}
+
+func (k *fetchKill) object(t *testing.T, name string) killTarget {
+	t.Helper()
+	return killTarget{
+		fmt.Sprintf("key: {value: %s}, handover: {object: {url: s3://mail/%s, endpoint: %s, region: us-east-1, key_id: postern}}", hookKey, name, k.store.url),
+		func() map[string]int { return contentsBelow(t, filepath.Join(k.store.root, "mail", name)) },
+	}
 }
 
 func (k *fetchKill) status(t *testing.T, user string) *goimap.StatusData {
@@ -176,10 +195,10 @@ func (k *fetchKill) arrive(t *testing.T) {
 	k.arrived++
 	n := k.arrived
 	for _, r := range k.routes {
-		r.put(string(mailWith("attachments", fmt.Sprintf("<%s-%d@fabrikam.example>", r.task, n), map[string]string{
+		r.put(mailWith("attachments", fmt.Sprintf("<%s-%d@fabrikam.example>", r.task, n), map[string]string{
 			fmt.Sprintf("a-%d.bin", n%7): killContent(r.task, n, "first", 200),
 			fmt.Sprintf("b-%d.bin", n%5): killContent(r.task, n, "second", 2000),
-		})))
+		}))
 	}
 }
 
@@ -192,9 +211,9 @@ func (k *fetchKill) settle(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(3 * time.Minute)
 	for _, r := range k.routes {
-		for r.left() > 0 || len(k.unfinished(r.task)) > 0 {
+		for r.left() > 0 || len(unfinished(k.g.entries(r.task))) > 0 {
 			if time.Now().After(deadline) {
-				t.Errorf("%s: %d messages are left after three minutes; %+v", r.task, r.left(), k.unfinished(r.task))
+				t.Errorf("%s: %d messages are left after three minutes; %+v", r.task, r.left(), unfinished(k.g.entries(r.task)))
 				break
 			}
 			time.Sleep(300 * time.Millisecond)
@@ -202,13 +221,19 @@ func (k *fetchKill) settle(t *testing.T) {
 	}
 }
 
-// unfinished are the messages of a task that did not come to their end.
-func (k *fetchKill) unfinished(task string) []fetch.Entry {
+// entries is a task's ledger, whole.
+func (g *gate) entries(task string) []fetch.Entry {
+	g.t.Helper()
 	var entries []fetch.Entry
-	out := k.g.postern("fetch", "ledger", task, "--json", "--limit", "5000")
+	out := g.postern("fetch", "ledger", task, "--json", "--limit", "50000")
 	if err := json.Unmarshal([]byte(out), &entries); err != nil {
-		k.g.t.Fatal(err)
+		g.t.Fatal(err)
 	}
+	return entries
+}
+
+// unfinished are the messages that did not come to their end.
+func unfinished(entries []fetch.Entry) []fetch.Entry {
 	return slices.DeleteFunc(entries, func(e fetch.Entry) bool { return e.State == fetch.Done })
 }
 

@@ -157,9 +157,10 @@ func (g *gate) postern(args ...string) string {
 // try runs one command and returns everything.
 func (g *gate) try(stdin string, args ...string) (stdout, stderr string, code int) {
 	g.t.Helper()
+	program := binary(g.t) // which takes a while, once
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary(g.t), args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	var out, errOut bytes.Buffer
 	cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = g.env, g.dir, strings.NewReader(stdin), &out, &errOut
 	err := cmd.Run()
