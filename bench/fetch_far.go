@@ -35,7 +35,7 @@ func (b *bench) fetchFar(ctx context.Context) error {
 	if err := os.WriteFile(ca, []byte(sim.CAPEM()), 0o644); err != nil { //nolint:gosec // a peer runs as another user
 		return err
 	}
-	ours := b.posternFetch(fmt.Sprintf(`
+	ours := b.posternFetch(distantMessages, fmt.Sprintf(`
 apps:
   - name: sim
     tenant: %s
@@ -50,14 +50,14 @@ accounts:
 		TenantID: contoso.Tenant.ID, ClientID: contoso.App.ClientID, Resource: world.ExchangeResource,
 		Scopes: []string{"IMAP.AccessAsUser.All"}, UserID: contoso.Invoices.ObjectID, UPN: contoso.Invoices.UPN,
 	}).Raw
-	theirs := getmail(ctx, fmt.Sprintf("server = localhost\nport = %d\nusername = %s\nuse_xoauth2 = true\npassword_command = (\"echo\", \"%s\")\nca_certs = %s\n",
+	theirs := getmail(ctx, distantMessages, fmt.Sprintf("server = localhost\nport = %d\nusername = %s\nuse_xoauth2 = true\npassword_command = (\"echo\", \"%s\")\nca_certs = %s\n",
 		far, contoso.Invoices.UPN, token, ca))
 	for range distantRounds {
-		us, err := b.fetchRound(ctx, ours, distantMessages)
+		us, err := b.fetchRound(ctx, ours)
 		if err != nil {
 			return err
 		}
-		them, err := b.fetchRound(ctx, theirs, distantMessages)
+		them, err := b.fetchRound(ctx, theirs)
 		if err != nil {
 			return err
 		}

@@ -15,11 +15,14 @@ import (
 // mailboxServer is a Dovecot with one full mailbox.
 type mailboxServer struct {
 	dir, port, ca string
+	count         map[string]int // of messages, by mailbox
 	stop          func()
 }
 
+// The mailboxes, and the password of both.
 const (
-	fetchUser     = "u@contoso.com"
+	everything    = "all@contoso.com"
+	share         = "few@contoso.com"
 	fetchPassword = "of-no-meaning"
 )
 
@@ -57,24 +60,20 @@ service imap-login {
 // startMailbox fills a mailbox and serves it.
 func (b *bench) startMailbox(ctx context.Context, count int) (*mailboxServer, error) {
 	_, port, _ := net.SplitHostPort(freeAddress())
-	m := &mailboxServer{dir: filepath.Join(b.work, "dovecot"), port: port, ca: filepath.Join(b.work, "dovecot/cert.pem")}
+	m := &mailboxServer{dir: filepath.Join(b.work, "dovecot"), port: port, ca: filepath.Join(b.work, "dovecot/cert.pem"),
+		count: map[string]int{everything: count, share: count / fetchShare}}
 	cert, key, err := selfSigned()
 	if err != nil {
 		return nil, err
 	}
-	inbox := filepath.Join(m.dir, "mail", fetchUser, "cur")
-	if err := os.MkdirAll(inbox, 0o755); err != nil { //nolint:gosec // dovecot's own users must enter
-		return nil, err
+	for user, count := range m.count {
+		if err := m.fill(user, count); err != nil {
+			return nil, err
+		}
 	}
 	conf := strings.NewReplacer("DIR", m.dir, "PORT", port).Replace(fetchDovecotConf)
 	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key, "dovecot.conf": []byte(conf)} {
 		if err := os.WriteFile(filepath.Join(m.dir, name), text, 0o644); err != nil { //nolint:gosec // a peer runs as another user
-			return nil, err
-		}
-	}
-	for i := range count {
-		path := filepath.Join(inbox, fmt.Sprintf("%d.M%d.bench:2,", 1_700_000_000+i, i))
-		if err := os.WriteFile(path, letter(i), 0o600); err != nil {
 			return nil, err
 		}
 	}
@@ -117,15 +116,15 @@ func letter(i int) []byte {
 		"Content-Transfer-Encoding: base64\r\n\r\n" + attachment + "--b--\r\n")
 }
 
-// keep leaves the first messages in the mailbox.
-func (m *mailboxServer) keep(count int) error {
-	inbox := filepath.Join(m.dir, "mail", fetchUser, "cur")
-	entries, err := os.ReadDir(inbox) // sorted, and the names have one length
-	if err != nil {
+// fill puts messages into a mailbox.
+func (m *mailboxServer) fill(user string, count int) error {
+	inbox := filepath.Join(m.dir, "mail", user, "cur")
+	if err := os.MkdirAll(inbox, 0o755); err != nil { //nolint:gosec // dovecot's own users must enter
 		return err
 	}
-	for _, e := range entries[min(count, len(entries)):] {
-		if err := os.Remove(filepath.Join(inbox, e.Name())); err != nil {
+	for i := range count {
+		path := filepath.Join(inbox, fmt.Sprintf("%d.M%d.bench:2,", 1_700_000_000+i, i))
+		if err := os.WriteFile(path, letter(i), 0o600); err != nil {
 			return err
 		}
 	}
@@ -139,8 +138,8 @@ func config(dir, name, text string) (string, error) {
 }
 
 func (m *mailboxServer) mbsync(ctx context.Context) fetcher {
-	return fetcher{name: "mbsync", into: "mail", prepare: func(dir string) (*exec.Cmd, error) {
-		rc, err := config(dir, "rc", strings.NewReplacer("DIR", dir, "PORT", m.port, "CA", m.ca, "PASSWORD", fetchPassword, "USER", fetchUser).Replace(`
+	return fetcher{name: "mbsync", into: "mail", count: m.count[everything], prepare: func(dir string) (*exec.Cmd, error) {
+		rc, err := config(dir, "rc", strings.NewReplacer("DIR", dir, "PORT", m.port, "CA", m.ca, "PASSWORD", fetchPassword, "USER", everything).Replace(`
 IMAPAccount a
 Host localhost
 Port PORT
@@ -173,23 +172,25 @@ SyncState DIR/
 }
 
 func (m *mailboxServer) getmail(ctx context.Context) fetcher {
-	return getmail(ctx, fmt.Sprintf("server = localhost\nport = %s\nusername = %s\npassword = %s\nca_certs = %s\n", m.port, fetchUser, fetchPassword, m.ca))
+	return getmail(ctx, m.count[share], fmt.Sprintf("server = localhost\nport = %s\nusername = %s\npassword = %s\nca_certs = %s\n", m.port, share, fetchPassword, m.ca))
 }
 
-// getmail reads by the given words.
-func getmail(ctx context.Context, words string) fetcher {
-	return fetcher{name: "getmail6", into: "mail/new", prepare: func(dir string) (*exec.Cmd, error) {
+// getmail reads by the given words. Now and then it misses the end of one of the
+// processes that it delivers with, waits for it in vain, and gives up: then it is begun
+// anew and goes on, with one message twice. It is told not to wait long.
+func getmail(ctx context.Context, count int, words string) fetcher {
+	return fetcher{name: "getmail6", into: "mail/new", count: count, prepare: func(dir string) (*exec.Cmd, error) {
 		for _, sub := range []string{"mail", "mail/new", "mail/cur", "mail/tmp"} {
 			if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 				return nil, err
 			}
 		}
-		rc, err := config(dir, "rc", "[retriever]\ntype = SimpleIMAPSSLRetriever\nmailboxes = (\"INBOX\",)\n"+words+
-			"[destination]\ntype = Maildir\npath = "+dir+"/mail/\n[options]\nread_all = true\ndelete = false\nverbose = 0\ndelivered_to = false\nreceived = false\n")
+		rc, err := config(dir, "rc", "[retriever]\ntype = SimpleIMAPSSLRetriever\ntimeout = 3\nmailboxes = (\"INBOX\",)\n"+words+
+			"[destination]\ntype = Maildir\npath = "+dir+"/mail/\n[options]\nread_all = false\ndelete = false\nverbose = 0\ndelivered_to = false\nreceived = false\n")
 		if err != nil {
 			return nil, err
 		}
-		cmd := exec.CommandContext(ctx, "getmail", "--getmaildir", dir, "--rcfile", rc) //nolint:gosec // our own file
+		cmd := exec.CommandContext(ctx, "sh", "-c", `for i in $(seq 200); do getmail --getmaildir "$0" --rcfile "$1" && exit 0; done; exit 1`, dir, rc) //nolint:gosec // our own file
 		return cmd, asNobody(ctx, cmd, dir)
 	}}
 }
@@ -207,33 +208,33 @@ func asNobody(ctx context.Context, cmd *exec.Cmd, dir string) error {
 
 // fetchmail stores nothing itself: dd does, with a flush as the others.
 func (m *mailboxServer) fetchmail(ctx context.Context) fetcher {
-	return fetcher{name: "fetchmail", into: "mail", prepare: func(dir string) (*exec.Cmd, error) {
+	return fetcher{name: "fetchmail", into: "mail", count: m.count[share], prepare: func(dir string) (*exec.Cmd, error) {
 		if err := os.Mkdir(filepath.Join(dir, "mail"), 0o700); err != nil {
 			return nil, err
 		}
 		rc, err := config(dir, "rc", fmt.Sprintf("poll localhost proto imap service %s user %s password %s is root here ssl sslcertck sslcertfile %s keep fetchall mda \"exec dd of=%s/mail/$$ conv=fsync status=none\"\n",
-			m.port, fetchUser, fetchPassword, m.ca, dir))
+			m.port, share, fetchPassword, m.ca, dir))
 		cmd := exec.CommandContext(ctx, "fetchmail", "-s", "-f", rc, "--pidfile", filepath.Join(dir, "pid"), "--idfile", filepath.Join(dir, "ids")) //nolint:gosec // our own files
 		cmd.Env = append(os.Environ(), "FETCHMAILHOME="+dir)
 		return cmd, err
 	}}
 }
 
-func (m *mailboxServer) postern(b *bench) fetcher {
-	return b.posternFetch(fmt.Sprintf(`
+func (m *mailboxServer) postern(b *bench, user string) fetcher {
+	return b.posternFetch(m.count[user], fmt.Sprintf(`
 apps:
   - name: server
     cloud: custom
     custom: {authority: https://localhost, imap: {host: localhost, port: %s, tls: implicit}, ca: {file: %s}}
 accounts:
   - {name: box, app: server, mailbox: %s, sign_in: app_password, password: {env: BENCH_SECRET}, purposes: [imap]}
-`, m.port, m.ca, fetchUser), fetchPassword)
+`, m.port, m.ca, user), fetchPassword)
 }
 
 // posternFetch runs a task that keeps whole messages; the account is called box, and its
 // secret is in BENCH_SECRET.
-func (b *bench) posternFetch(doc, secret string) fetcher {
-	return fetcher{name: "postern", into: "mail", prepare: func(dir string) (*exec.Cmd, error) {
+func (b *bench) posternFetch(count int, doc, secret string) fetcher {
+	return fetcher{name: "postern", into: "mail", count: count, prepare: func(dir string) (*exec.Cmd, error) {
 		env := append(os.Environ(), "POSTERN_DATA_DIR="+filepath.Join(dir, "data"), "POSTERN_LOG_LEVEL=error", "BENCH_SECRET="+secret)
 		apply := exec.Command(b.binary, "apply", "-f", "-") //nolint:gosec,noctx // our own binary
 		apply.Env, apply.Stderr = env, os.Stderr
