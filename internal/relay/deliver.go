@@ -36,6 +36,7 @@ func (r *Relay) deliver(ctx context.Context, m Message) {
 	}
 	now := r.cfg.Now()
 	spent := r.spent(m, part, res, err, now)
+	spent.Yields = unreached(c, res, err) && r.lanes.yield(m.Account)
 	if c != nil {
 		m.Over = over(c.Upstream)
 	}
@@ -79,6 +80,13 @@ func (r *Relay) owed(m Message) Bounce {
 func untouched(res smtp.Result, err error) bool {
 	f := fault.As(err)
 	return err != nil && !res.Accepted && len(res.Recipients) == 0 && (f == nil || !f.Ambiguous && f.Reply == nil)
+}
+
+// unreached reports whether no server has answered: none at all, or none where no
+// connection is opened beforehand. Perhaps another node is answered.
+func unreached(c *link, res smtp.Result, err error) bool {
+	f := fault.As(err)
+	return f != nil && f.Kind == fault.Temporary && f.Reply == nil && !res.Accepted && (c == nil || over(c.Upstream) == OverGraph)
 }
 
 // spent is what a try took of the account's limits, before its outcome is written

@@ -13,6 +13,10 @@ import (
 // twenty minutes.
 const maxConnAge = 10 * time.Minute
 
+// yieldFor is how long an account is left to other nodes when this one cannot reach its
+// server: long enough for one of them to look for work.
+const yieldFor = 5 * time.Second
+
 // lanes keeps the upstream connections of each account between messages.
 type lanes struct {
 	sender   Sender
@@ -36,6 +40,7 @@ type lane struct {
 	freed   chan struct{} // closed when there is one fewer of them, or one more that is idle
 	blocked *fault.Error  // why the account was paused: others need not try
 	since   int           // the round in which it was
+	yielded time.Time     // until then it is left to others
 }
 
 // link is a connection and its age.
@@ -218,6 +223,32 @@ func (l *lanes) block(ctx context.Context, w *lane, why *fault.Error) error {
 	defer l.mu.Unlock()
 	w.blocked, w.since = why, l.round
 	return why
+}
+
+// yield leaves an account to others for a while; false when all of them deliver for it
+// anyway, because nobody counts its connections.
+func (l *lanes) yield(account string) bool {
+	if l.caps()[account] == 0 {
+		return false
+	}
+	w := l.lane(account)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.yielded = l.now().Add(yieldFor)
+	return true
+}
+
+// yielding are the accounts left to others.
+func (l *lanes) yielding() (accounts []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	for account, w := range l.byAccount {
+		if w.yielded.After(now) {
+			accounts = append(accounts, account)
+		}
+	}
+	return accounts
 }
 
 // look begins a look at the pauses.

@@ -143,6 +143,7 @@ type Spent struct {
 	At         time.Time // when the server answered
 	Recipients int       // that it may have taken; 0 when it got no message
 	Taken      bool      // it said so, so that nothing of this try is in doubt
+	Yields     bool      // this holder cannot reach the account's server: another one may
 }
 
 // Pace is a limit that an account has used up.
@@ -181,7 +182,8 @@ type Store interface {
 	// FinishMessage records the end of a try and what it spent. It writes m's State,
 	// Recipients, Attempts, Reason, Kind, Hint, Over, NotBefore, Done and Bounce and ends
 	// the lease. Delivered drops the body. When a part was taken, nothing of the message
-	// is in doubt any more. Conflict when holder has no lease on it any more; nothing is
+	// is in doubt any more. A holder that yields lets go of the account when it has no
+	// other message of it. Conflict when holder has no lease on it any more; nothing is
 	// written then.
 	FinishMessage(ctx context.Context, holder string, m Message, spent Spent) error
 

@@ -102,7 +102,7 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 	now := r.cfg.Now()
 	due, err := r.cfg.Store.ClaimMessages(ctx, Claim{
 		Holder: r.cfg.Holder, Now: now, Until: now.Add(r.cfg.Lease), Most: free, PerAccount: r.cfg.PerAccount, Caps: r.cfg.Caps(),
-		Skip: paused, Limits: r.cfg.Limits,
+		Skip: append(paused, r.lanes.yielding()...), Limits: r.cfg.Limits,
 	})
 	if err != nil {
 		return fmt.Errorf("claim messages: %w", err)

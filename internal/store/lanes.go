@@ -61,5 +61,7 @@ func holdLanes(ctx context.Context, tx querier, c relay.Claim, got []relay.Messa
 const (
 	keepLanes = `UPDATE held_lanes SET until = $2 WHERE holder = $1
 		AND account IN (SELECT account FROM messages WHERE state = 'delivering' AND holder = $1)`
+	yieldLane = `DELETE FROM held_lanes WHERE holder = $1 AND account = $2
+		AND NOT EXISTS (SELECT 1 FROM messages WHERE state = 'delivering' AND account = $2 AND holder = $1)`
 	releaseLanes = `DELETE FROM held_lanes WHERE holder = $1`
 )

@@ -42,3 +42,30 @@ func TestOneHolderHasALimitedAccount(t *testing.T) {
 		has("the first, when the other's time is over", claims("one", time.Hour+3*time.Minute), 1)
 	})
 }
+
+// A holder that cannot reach an account's server leaves the account to others, but not
+// while it is at another message of it.
+func TestHolderLetsGoOfWhatItCannotReach(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		for n := range 3 {
+			put(t, s, message(n, "limited"))
+		}
+		claim := func(holder string) []relay.Message {
+			t.Helper()
+			ms, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: holder, Now: after(time.Hour), Until: after(time.Hour + 2*time.Minute), Most: 2, PerAccount: 3, Caps: map[string]int{"limited": 3}})
+			ok(t, err)
+			return ms
+		}
+		for i, m := range claim("one") {
+			if got := claim("two"); len(got) != 0 {
+				t.Fatalf("%d are left: the other got %+v", 2-i, got)
+			}
+			m.State, m.NotBefore = relay.Queued, after(2*time.Hour)
+			ok(t, s.FinishMessage(t.Context(), "one", m, relay.Spent{Yields: true}))
+		}
+		if got := claim("two"); len(got) != 1 {
+			t.Errorf("when it has let go the other got %+v", got)
+		}
+	})
+}

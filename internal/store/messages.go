@@ -134,6 +134,11 @@ func (s *Store) FinishMessage(ctx context.Context, holder string, m relay.Messag
 				return err
 			}
 		}
+		if spent.Yields {
+			if _, err := exec(ctx, tx, yieldLane, holder, m.Account); err != nil {
+				return err
+			}
+		}
 		return spend(ctx, tx, m.Account, spent)
 	})
 	if err == nil {
