@@ -117,7 +117,7 @@ func (w *tower) Open(context.Context, string, Protocol) (Source, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opens++
-	return &watchedLine{line{newPost()}, w}, nil
+	return &watchedLine{line{p: newPost()}, w}, nil
 }
 
 type watchedLine struct {

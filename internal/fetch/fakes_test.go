@@ -236,6 +236,9 @@ type post struct {
 	validity  uint32
 	inbox     map[string]*letter
 	next      int
+	folders   []mailbox.Folder
+	searched  []string // folders
+	made      []string
 	moved     map[string][]string // by folder
 	opens     int
 	bodies    int // downloads begun
@@ -272,7 +275,7 @@ func (p *post) Open(context.Context, string, Protocol) (Source, error) {
 	if err := p.check("open", ""); err != nil {
 		return nil, err
 	}
-	return &line{p}, nil
+	return &line{p: p}, nil
 }
 
 func (p *post) check(op string, uid string) error {
@@ -282,7 +285,10 @@ func (p *post) check(op string, uid string) error {
 	return p.fail(op, uid)
 }
 
-type line struct{ p *post }
+type line struct {
+	p      *post
+	folder string
+}
 
 func (l *line) Mailbox() string { return l.p.address }
 
@@ -291,16 +297,19 @@ func (l *line) Can() mailbox.Abilities {
 }
 
 func (l *line) Folders(context.Context) ([]mailbox.Folder, error) {
-	return []mailbox.Folder{{Name: "INBOX"}}, nil
+	return l.p.folders, nil
 }
 
-func (l *line) Use(string) {}
+func (l *line) Use(folder string) { l.folder = folder }
 
 func (l *line) Search(_ context.Context, q mailbox.Query) (uint32, []string, error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	if err := l.p.check("search", ""); err != nil {
 		return 0, nil, err
+	}
+	if l.p.searched = append(l.p.searched, l.folder); l.folder == "Vanished" {
+		return 0, nil, fault.New(fault.NotFound, "search", "no such folder")
 	}
 	var uids []string
 	for uid, m := range l.p.inbox {
@@ -380,7 +389,12 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func (l *line) HasFolder(_ context.Context, name string) (bool, error) { return name != "Nowhere", nil }
 
-func (l *line) MakeFolder(context.Context, string) error { return nil }
+func (l *line) MakeFolder(_ context.Context, name string) error {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	l.p.made = append(l.p.made, name)
+	return nil
+}
 
 func (l *line) change(op string, v uint32, uids []string, do func(uid string, m *letter)) error {
 	l.p.mu.Lock()

@@ -28,7 +28,7 @@ func (d *desk) Open(ctx context.Context, account string, _ Protocol) (Source, er
 			return nil, err
 		}
 	}
-	return &line{newPost()}, nil
+	return &line{p: newPost()}, nil
 }
 
 func (d *desk) count(account string) int {
