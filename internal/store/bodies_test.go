@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"postern/internal/fault"
@@ -333,4 +334,22 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	m.read += n
 	return n, err
+}
+
+// A sender that goes away while it speaks over TLS, or in an HTTP request, ends its
+// message with io.ErrUnexpectedEOF: that is no end of a message.
+func TestBodyCutShortIsNotKept(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		for _, size := range []int{10, 64 << 10, 64<<10 + 1, 300 << 10, 512 << 10} {
+			m := message(size, "scan")
+			err := s.PutMessage(t.Context(), &m, io.MultiReader(strings.NewReader(strings.Repeat("x", size)), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			if !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("%d octets: %v", size, err)
+			}
+			if _, err := s.Message(t.Context(), m.ID); !errors.Is(err, fault.NotFound) {
+				t.Errorf("%d octets: kept: %v", size, err)
+			}
+		}
+	})
 }

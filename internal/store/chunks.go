@@ -29,9 +29,13 @@ func (b rows) save(ctx context.Context, name string, r io.Reader) (size int64, e
 			_ = b.remove(context.WithoutCancel(ctx), name) // what stays is swept
 		}
 	}()
+	src := &source{r: r}
 	buf := make([]byte, chunkSize)
 	for part := 0; ; part++ {
-		n, err := io.ReadFull(r, buf)
+		n, err := io.ReadFull(src, buf)
+		if src.err != nil { // a connection that breaks says io.ErrUnexpectedEOF, as a short read does
+			return 0, src.err
+		}
 		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err != nil && !last {
 			return 0, err
