@@ -61,7 +61,8 @@ func (b *bench) fetchRound(ctx context.Context, f fetcher) (m fetched, err error
 	if err != nil {
 		return m, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	// What was fetched stays to the end: file systems are slow to use again what was
+	// deleted a minute ago, and the next one would pay for that.
 	cmd, err := f.prepare(dir)
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", f.name, err)
