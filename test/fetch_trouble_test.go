@@ -367,3 +367,51 @@ func (m *meter) run(t *testing.T, g *gate, want string) cost {
 	}
 	return cost{int(m.sent.Load()), int(m.received.Load()), time.Since(began)}
 }
+
+// TestRevokedMailboxIsLeftAlone: a task whose account was revoked asks nobody again until
+// somebody has signed in, one alert says so, and the other account's task goes on.
+func TestRevokedMailboxIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	g, ops := newGate(t), newReceiver(t, 0)
+	g.unlimited("scan@contoso.com", "invoices@contoso.com")
+	good, bad := filepath.Join(g.dir, "good"), g.inbox()
+	g.setUp("alerts:\n  - {name: ops, webhook: " + ops.URL + ", secret: {value: a secret of enough octets}, events: [account_needs_sign_in]}\n" +
+		"tasks:\n  - {name: good, account: scan, start: all, every: 1s, directory: " + good + ", after: delete}\n" +
+		"  - {name: invoices, account: invoices, start: all, every: 1s, directory: " + bad + ", after: delete}\n")
+	put := func(mailbox, content string) {
+		noError(t, g.sim.Deliver(mailbox, mailWith("file", "<"+content+"@x.example>", map[string]string{content + ".txt": content})))
+	}
+	arrives := func(dir, content string) {
+		t.Helper()
+		waitFor(t, content, func() bool { return contentsBelow(t, dir)[content] == 1 })
+	}
+	put("scan@contoso.com", "one")
+	arrives(good, "one")
+	put("invoices@contoso.com", "two")
+	arrives(bad, "two")
+
+	g.sim.World.RevokeSessions("invoices@contoso.com")
+	g.expire()
+	put("invoices@contoso.com", "three")
+	waitFor(t, "the account to pause", func() bool { s, _ := stateOf(t, g, "invoices"); return s == "needs_sign_in" })
+	put("scan@contoso.com", "four")
+	arrives(good, "four")
+	asked, refused := g.sim.World.Count("refresh"), g.sim.World.Count("imap_auth_refused")
+	for _, content := range []string{"five", "six", "seven"} {
+		put("scan@contoso.com", content)
+		arrives(good, content)
+	}
+	if a, r := g.sim.World.Count("refresh"), g.sim.World.Count("imap_auth_refused"); a != asked || r != refused {
+		t.Errorf("Microsoft was asked %d times more for tokens, the mailbox %d times more with one", a-asked, r-refused)
+	}
+	if contentsBelow(t, bad)["three"] != 0 || len(ops.calls()) != 1 {
+		t.Errorf("%d alerts", len(ops.calls()))
+	}
+	g.signIn("invoices", "invoices@contoso.com")
+	arrives(bad, "three")
+	waitFor(t, "the mailbox to be empty", func() bool { return g.inFolder("INBOX") == 0 })
+	if got := contentsBelow(t, bad); got["two"] != 1 || got["three"] != 1 || len(got) != 3 {
+		t.Errorf("taken: %v", got)
+	}
+	g.stop()
+}
