@@ -92,3 +92,17 @@ func TestBDATNotUnderstoodEndsTheSession(t *testing.T) {
 		})
 	}
 }
+
+// A reply that names what a message's author wrote stays a line.
+func TestReplyIsNoLongerThanALine(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	d := g.dial(t)
+	d.play(file(t, "opening") + plainLogin + "C: MAIL FROM:<office@contoso.com>\nS: 250\nC: RCPT TO:<a@example.net>\nS: 250\nC: DATA\nS: 354\n" +
+		"C: From: x@example.net" + strings.Repeat(",\nC:  somebody@example.net", 400) + "\nC: \nC: x\nC: .\n")
+	reply, err := d.br.ReadString('\n')
+	if err != nil || !strings.HasPrefix(reply, "550 5.7.1") || len(reply) > 512 {
+		t.Errorf("%d octets: %.80q, %v", len(reply), reply, err)
+	}
+	d.play("C: NOOP\nS: 250\n")
+}

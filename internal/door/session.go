@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	gosasl "github.com/emersion/go-sasl"
@@ -164,8 +165,16 @@ func (s *session) log(level slog.Level, msg string, attrs ...slog.Attr) {
 	s.door.cfg.Log.LogAttrs(s.ctx, level, msg, append(head, attrs...)...)
 }
 
+// maxSaid is how much text fits into a line of a reply (RFC 5321 §4.5.3.1.5). Some of it
+// a message's author wrote; in a longer one, that could begin a piece of what go-smtp
+// writes, and be taken for its 354 there.
+const maxSaid = 480
+
 // say is a reply in go-smtp's terms.
 func say(code int, enhanced, text string) error {
+	if len(text) > maxSaid {
+		text = strings.ToValidUTF8(text[:maxSaid-3], "") + "..."
+	}
 	e := &gosmtp.SMTPError{Code: code, Message: text}
 	for i, at := 0, 0; i < len(enhanced); i++ {
 		if c := enhanced[i]; c == '.' {
