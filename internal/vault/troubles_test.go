@@ -98,7 +98,7 @@ func tenantTroubles() []trouble {
 		{name: "consent taken back", in: users(), kind: fault.NeedsSignIn, says: "AADSTS65001",
 			begin: func(b *bench) { b.consented(false) },
 			mend:  func(b *bench) { b.consented(true); b.arrive() }},
-		{name: "app without roles", in: application(), kind: fault.NeedsSignIn, says: "535", server: true,
+		{name: "app without roles", in: application(), kind: fault.NeedsAdmin, says: "535", server: true,
 			begin: func(b *bench) { b.consented(false) },
 			mend:  probed(func(b *bench) { b.consented(true) })},
 		{name: "app not installed", in: application(), kind: fault.NeedsAdmin, says: "AADSTS7000229",
@@ -182,7 +182,7 @@ func serverTroubles() []trouble {
 				b.policy(func(p *world.TenantPolicy) { p.BasicAuthRetired = false })
 				b.pass(15 * time.Minute)
 			}},
-		{name: "service principal missing in Exchange", in: application(), kind: fault.NeedsSignIn, says: "535", server: true,
+		{name: "service principal missing in Exchange", in: application(), kind: fault.NeedsAdmin, says: "535", server: true,
 			begin: func(b *bench) { b.entraApp(func(a *world.App) { a.Registered[a.HomeTenant] = false }) },
 			mend: func(b *bench) {
 				b.entraApp(func(a *world.App) { a.Registered[a.HomeTenant] = true })
