@@ -396,6 +396,7 @@ func TestNoMoreThanThreeAtOncePerAccount(t *testing.T) {
 			time.Sleep(time.Second)
 			return taken(), nil
 		}
+		s.relay = relay.New(relay.Config{Store: s.store, Sender: s, Accounts: s, Caps: func() map[string]int { return map[string]int{"office": 3} }})
 		s.run()
 		for range 7 {
 			s.accept("office", "a@example.net")

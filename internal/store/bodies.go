@@ -46,13 +46,14 @@ func (s *Store) PutMessage(ctx context.Context, m *relay.Message, body io.Reader
 	src := &source{r: body}
 	buf := s.heads.take()
 	defer s.heads.give(buf)
-	n, err := io.ReadFull(src, buf[:])
+	n, _ := io.ReadFull(src, buf[:]) // that the body is short, as most are, is no error; others are in src
 	head := buf[:n]
-	if src.err != nil { // otherwise err is that the body is short, as most are
+	if src.err != nil {
 		return fmt.Errorf("%s: read its body: %w", op, src.err)
 	}
 	queued := *m
 	queued.State = relay.Queued
+	var err error
 	if len(head) <= inlineMax {
 		err = s.putInline(ctx, op, &queued, head)
 	} else {
