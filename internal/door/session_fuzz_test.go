@@ -63,6 +63,11 @@ const (
 	waysIn
 )
 
+var (
+	beginsData = regexp.MustCompile(`(?i)DATA`)
+	lastChunk  = regexp.MustCompile(`(?is)BDAT.*LAST`)
+)
+
 var aReply = regexp.MustCompile(`^[2-5][0-9][0-9][ -][^\r\n]*\r\n$`)
 
 // A whole session through the real door, then the end of the line. Whatever is said: every
@@ -142,18 +147,12 @@ func (g *gate) tell(t *testing.T, secure bool, said []byte) string {
 
 // wasSent reports whether a message was sent so: behind DATA up to its end, or in chunks.
 func wasSent(said []byte, body string) bool {
-	upper := bytes.ToUpper(said)
-	for at := 0; ; {
-		i := bytes.Index(upper[at:], []byte("DATA"))
-		if i < 0 {
-			break
-		}
-		at += i + 4
-		_, behind, _ := bytes.Cut(said[at:], []byte("\n"))
+	for _, at := range beginsData.FindAllIndex(said, -1) {
+		_, behind, _ := bytes.Cut(said[at[1]:], []byte("\n"))
 		text, _, ended := strings.Cut("\r\n"+string(behind), "\r\n.\r\n")
 		if ended && strings.ReplaceAll(text+"\r\n", "\r\n.", "\r\n") == "\r\n"+body {
 			return true
 		}
 	}
-	return bytes.Contains(upper, []byte("BDAT")) && bytes.Contains(upper, []byte("LAST"))
+	return lastChunk.Match(said)
 }

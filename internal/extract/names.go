@@ -47,7 +47,7 @@ func SafeName(original, contentType string, n int) string {
 		name = shorten("_" + name)
 	}
 	if stem, ext := splitName(name); strings.EqualFold(ext, ManifestSuffix) {
-		name = shorten(stem + ".manifest_.json")
+		name = stem + "_" + ext[1:] // as long as before: cutting might bring the suffix back
 	}
 	return name
 }

@@ -42,7 +42,7 @@ func TestSafeName(t *testing.T) {
 		{"forwarded", "message/rfc822", "forwarded.eml"},
 		{"Re: all of it.", "message/rfc822", "Re_ all of it.eml"},
 		{strings.Repeat("x", 300), "message/rfc822", strings.Repeat("x", 196) + ".eml"},
-		{"x.Manifest.JSON", "", "x.manifest_.json"},
+		{"x.Manifest.JSON", "", "x_Manifest.JSON"},
 		{"Übergrößen.pdf", "", "Übergrößen.pdf"},
 		{"bad\xff\xfeutf8.txt", "", "bad_utf8.txt"},
 		{strings.Repeat("é", 300) + ".pdf", "", strings.Repeat("é", 83) + ".pdf"},
