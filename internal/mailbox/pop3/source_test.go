@@ -1,0 +1,145 @@
+package pop3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"postern/internal/fault"
+	"postern/internal/mail"
+	"postern/internal/mailbox"
+	"postern/internal/secret"
+)
+
+// source opens a mailbox whose sessions go by these dialogs, one after the other.
+func source(t *testing.T, dialogs ...string) *Source {
+	t.Helper()
+	s, err := Open(t.Context(), user, func(ctx context.Context) (*Client, error) {
+		if len(dialogs) == 0 {
+			return nil, errors.New("one session too many")
+		}
+		dialog := dialogs[0]
+		dialogs = dialogs[1:]
+		c, err := Dial(ctx, scripted(t, mail.Implicit, dialog))
+		if err != nil {
+			return nil, err
+		}
+		return c, c.SignIn(ctx, mailbox.Login{User: user, Token: secret.New(token)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func session(offers string) string {
+	capa := "C: CAPA\nS: +OK\nS: UIDL\n" + offers + "S: .\n"
+	dialog := "S: +OK ready\n" + capa + "C: AUTH XOAUTH2\nS: + \nC: " + credentials + "\nS: +OK welcome\n"
+	if offers == "" {
+		dialog += capa
+	}
+	return dialog
+}
+
+const three = "C: UIDL\nS: +OK\nS: 1 one\nS: 2 two\nS: 3 three\nS: .\nC: LIST\nS: +OK\nS: 1 5\nS: 2 5\nS: 3 7\nS: .\n"
+
+func TestServerWithoutUIDL(t *testing.T) {
+	t.Parallel()
+	_, _, err := source(t, session("")+"C: UIDL\nS: -ERR what?").Search(t.Context(), mailbox.Query{})
+	if !errors.Is(err, fault.NeedsAdmin) || fault.HintOf(err) == "" {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+}
+
+// A deletion is true when the server has answered to the end of the session, and not before.
+func TestDeleteWaitsForTheEnd(t *testing.T) {
+	t.Parallel()
+	for quit, ok := range map[string]bool{"S: +OK bye": true, "S: -ERR some messages were not deleted": false, "": false} {
+		s := source(t, session("")+three+"C: DELE 2\nS: +OK\nC: QUIT\n"+quit, session("")+"C: UIDL\nS: +OK\nS: 1 one\nS: .\nC: LIST\nS: +OK\nS: 1 5\nS: .\n")
+		err := s.Delete(t.Context(), 0, []string{"two", "gone long ago"})
+		if ok != (err == nil) || err != nil && !errors.Is(err, fault.Temporary) {
+			t.Errorf("%q: %v (%s)", quit, err, fault.KindOf(err))
+		}
+		if _, ids, err := s.Search(t.Context(), mailbox.Query{}); err != nil || !slices.Equal(ids, []string{"one"}) {
+			t.Errorf("the next session has %v, %v", ids, err)
+		}
+	}
+}
+
+func bodiesOf(t *testing.T, s *Source, ids ...string) (string, error) {
+	t.Helper()
+	got := make(map[string]string)
+	err := s.Bodies(t.Context(), 0, ids, func(id string, body io.Reader, err error) error {
+		if err != nil {
+			got[id] = fault.KindOf(err).String()
+			return nil
+		}
+		b, err := io.ReadAll(body)
+		got[id] = string(b)
+		return err
+	})
+	return fmt.Sprint(got), err
+}
+
+// Where the server reads ahead all is asked for at once.
+func TestPipelining(t *testing.T) {
+	t.Parallel()
+	s := source(t, session("S: PIPELINING\n")+three+`C: RETR 1
+		C: RETR 2
+		C: RETR 3
+		S: +OK
+		S: 1
+		S: .
+		S: -ERR [SYS/TEMP] not this one
+		S: +OK
+		S: ..3
+		S: .`)
+	got, err := bodiesOf(t, s, "one", "two", "three", "four")
+	want := fmt.Sprint(map[string]string{"one": "1\r\n", "two": "temporary", "three": ".3\r\n", "four": "not_found"})
+	if err != nil || got != want {
+		t.Errorf("told %s (%v), want %s", got, err, want)
+	}
+}
+
+func TestAServerThatGivesNothing(t *testing.T) {
+	t.Parallel()
+	s := source(t, session("")+three+"C: RETR 1\nS: -ERR Server Unavailable. 21\nC: RETR 2\nS: -ERR Server Unavailable. 21")
+	if got, err := bodiesOf(t, s, "one", "two"); got != "map[]" || !errors.Is(err, fault.Temporary) {
+		t.Errorf("told %s, %v", got, err)
+	}
+}
+
+func TestHeadersWithoutTOP(t *testing.T) {
+	t.Parallel()
+	s := source(t, session("")+three+"C: TOP 2 0\nS: -ERR unknown\nC: RETR 2\nS: +OK\nS: Subject: two\nS: \nS: body\nS: .")
+	var got []mailbox.Brief
+	err := s.Describe(t.Context(), 0, []string{"two"}, true, func(b mailbox.Brief) { got = append(got, b) })
+	if err != nil || len(got) != 1 || string(got[0].Header) != "Subject: two\r\n\r\n" || got[0].Size != 5 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestUserAndPass(t *testing.T) {
+	t.Parallel()
+	const password = "long-password-that-must-not-leak"
+	for answer, kind := range map[string]fault.Kind{
+		"-ERR Logon failure: unknown user name or bad password.": fault.NeedsSignIn, "-ERR [IN-USE] locked": fault.Temporary, "-ERR " + password: fault.NeedsSignIn,
+	} {
+		c, err := Dial(t.Context(), scripted(t, mail.Implicit, "S: +OK ready\nC: CAPA\nS: -ERR what?\nC: USER "+user+"\nS: +OK\nC: PASS "+password+"\nS: "+answer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.SignIn(t.Context(), mailbox.Login{User: user, Password: secret.New(password)})
+		if fault.KindOf(err) != kind {
+			t.Errorf("%s: %v (%s)", answer, err, fault.KindOf(err))
+		}
+		if strings.Contains(fmt.Sprintf("%+v", err), password) {
+			t.Error("the password is in the error")
+		}
+	}
+}
