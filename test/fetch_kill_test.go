@@ -48,14 +48,23 @@ func TestFetchKilledAtRandomInstants(t *testing.T) {
 	t.Parallel()
 	g, box := newGate(t), realDovecot(t)
 	g.unlimited("scan@contoso.com", "invoices@contoso.com")
-	k := &fetchKill{g: g, box: box, hook: newKeyedHook(t), store: startObjectStore(t)}
+	k := &fetchKill{g: g, box: box, hook: newKeyedHook(t), store: startObjectStore(t), known: make(map[string]bool)}
 	g.setUp("")
 	g.apply(k.document(t))
-	n := fetchKills(t)
+	n, amid := fetchKills(t), 0
 	for i := range n {
-		k.arrive(t)
-		time.Sleep(time.Duration(rand.IntN(1200)) * time.Millisecond) // the random instant is the point
+		k.arrive(t, 3)
+		if i%4 > 0 { // mostly when the tasks have begun, or few would be struck at work
+			seen := k.sessions()
+			waitFor(t, "a task to begin", func() bool { return k.sessions() > seen })
+			time.Sleep(time.Duration(rand.IntN(250)) * time.Millisecond) // the random instant is the point
+		} else {
+			time.Sleep(time.Duration(rand.IntN(1200)) * time.Millisecond)
+		}
 		g.kill()
+		if k.atWork(t) {
+			amid++
+		}
 		g.launch()
 		if i%10 == 9 { // now and then let it come up whole, so that work gets done
 			waitFor(t, "postern to come back", g.ready)
@@ -67,7 +76,7 @@ func TestFetchKilledAtRandomInstants(t *testing.T) {
 	for _, r := range k.routes {
 		k.judge(t, r)
 	}
-	t.Logf("%d kills, %d messages, %d attachments, %d requests to the webhook of which %d were repeats", n, 6*k.arrived, 12*k.arrived, k.hook.requests, k.hook.repeats)
+	t.Logf("%d kills, %d of them with files on their way, %d messages, %d attachments, %d requests to the webhook of which %d were repeats", n, amid, 6*k.arrived, 12*k.arrived, k.hook.requests, k.hook.repeats)
 	g.stop()
 }
 
@@ -78,7 +87,8 @@ type fetchKill struct {
 	hook    *keyedHook
 	store   *objectStore
 	routes  []fetchRoute
-	arrived int // messages put into each mailbox
+	arrived int             // messages put into each mailbox
+	known   map[string]bool // staged files that earlier kills left behind
 }
 
 // fetchRoute is one task, from a mailbox of its own.
@@ -90,7 +100,7 @@ type fetchRoute struct {
 
 type killMailbox struct {
 	user string
-	put  func(raw []byte)
+	put  func(raw ...string)
 	left func() int // messages whose mailbox action is not made
 }
 
@@ -146,14 +156,19 @@ func dovecotAccount(name, user string) string {
 // exchange is a mailbox of the simulator.
 func (k *fetchKill) exchange(user string) killMailbox {
 	servers := k.g.sim.Exchange
-	return killMailbox{user, func(raw []byte) { servers.Append(user, "INBOX", raw, time.Now()) }, func() int { return len(servers.Folder(user, "INBOX")) }}
+	put := func(raw ...string) {
+		for _, r := range raw {
+			servers.Append(user, "INBOX", []byte(r), time.Now())
+		}
+	}
+	return killMailbox{user, put, func() int { return len(servers.Folder(user, "INBOX")) }}
 }
 
 // dovecot is a mailbox of the real server.
 func (k *fetchKill) dovecot(t *testing.T, count func(*goimap.StatusData) uint32) killMailbox {
 	t.Helper()
 	user := k.box.user(t)
-	return killMailbox{user, func(raw []byte) { k.box.append(t, user, string(raw)) }, func() int { return int(count(k.status(t, user))) }}
+	return killMailbox{user, func(raw ...string) { k.box.append(t, user, raw...) }, func() int { return int(count(k.status(t, user))) }}
 }
 
 func (k *fetchKill) folder(t *testing.T, name string) killTarget {
@@ -177,6 +192,28 @@ func (k *fetchKill) object(t *testing.T, name string) killTarget {
 	}
 }
 
+// sessions counts those that the simulator has had, of which two tasks are the reason.
+func (k *fetchKill) sessions() int {
+	return k.g.sim.World.Count("imap_session") + k.g.sim.World.Count("pop3_session")
+}
+
+// atWork reports whether files lie staged: the process was killed before they were in
+// place, or before their target had them.
+func (k *fetchKill) atWork(t *testing.T) bool {
+	t.Helper()
+	before := len(k.known)
+	for _, pattern := range []string{"folder/*", "data/spool/*"} {
+		parts, err := filepath.Glob(filepath.Join(k.g.dir, pattern, ".postern-*.part"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range parts {
+			k.known[p] = true
+		}
+	}
+	return len(k.known) > before
+}
+
 func (k *fetchKill) status(t *testing.T, user string) *goimap.StatusData {
 	t.Helper()
 	c := k.box.admin(t, user)
@@ -188,18 +225,21 @@ func (k *fetchKill) status(t *testing.T, user string) *goimap.StatusData {
 	return s
 }
 
-// arrive puts a message with two attachments into every mailbox. Their names return, so
+// arrive puts messages with two attachments into every mailbox. Their names return, so
 // that there are clashes.
-func (k *fetchKill) arrive(t *testing.T) {
+func (k *fetchKill) arrive(t *testing.T, count int) {
 	t.Helper()
-	k.arrived++
-	n := k.arrived
 	for _, r := range k.routes {
-		r.put(mailWith("attachments", fmt.Sprintf("<%s-%d@fabrikam.example>", r.task, n), map[string]string{
-			fmt.Sprintf("a-%d.bin", n%7): killContent(r.task, n, "first", 200),
-			fmt.Sprintf("b-%d.bin", n%5): killContent(r.task, n, "second", 2000),
-		}))
+		var raws []string
+		for n := k.arrived + 1; n <= k.arrived+count; n++ {
+			raws = append(raws, string(mailWith("attachments", fmt.Sprintf("<%s-%d@fabrikam.example>", r.task, n), map[string]string{
+				fmt.Sprintf("a-%d.bin", n%7): killContent(r.task, n, "first", 200),
+				fmt.Sprintf("b-%d.bin", n%5): killContent(r.task, n, "second", 2000),
+			})))
+		}
+		r.put(raws...)
 	}
+	k.arrived += count
 }
 
 func killContent(task string, n int, which string, times int) string {
