@@ -158,7 +158,7 @@ func (s *Source) Describe(ctx context.Context, uidValidity uint32, ids []string,
 			}
 			done++
 			if refused != nil {
-				return nil // Bodies will say why
+				return nil //nolint:nilerr // Bodies will say why
 			}
 			header, err := header(message)
 			if err == nil {
