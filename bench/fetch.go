@@ -74,9 +74,11 @@ func (b *bench) fetchRound(ctx context.Context, f fetcher) (m fetched, err error
 	if err := cmd.Start(); err != nil {
 		return m, err
 	}
+	peak := watchRSS(cmd.Process.Pid)
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	err = cmd.Wait()
 	stop()
+	m.peakMB = peak()
 	took := time.Since(begun)
 	got, countErr := whole(filepath.Join(dir, f.into))
 	if err = errors.Join(err, countErr); err != nil || got < f.count {
@@ -84,9 +86,6 @@ func (b *bench) fetchRound(ctx context.Context, f fetcher) (m fetched, err error
 	}
 	m.perSecond = float64(f.count) / took.Seconds()
 	m.cpuMillis = ms(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(f.count)
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		m.peakMB = float64(usage.Maxrss) / 1024
-	}
 	return m, nil
 }
 
