@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"postern/internal/alert"
 )
@@ -102,7 +103,7 @@ func TestACME(t *testing.T) {
 	waitFor(t, "its renewal", func() bool { return g.shown().SerialNumber.Cmp(first.SerialNumber) != 0 })
 
 	_ = syscall.Kill(-a.cmd.Process.Pid, syscall.SIGKILL)
-	waitFor(t, "the alert", func() bool {
+	within(t, 2*time.Minute, "the alert", func() bool {
 		for _, e := range g.alerts("--route", "ops") {
 			if e.News.Event == alert.Certificate && strings.Contains(e.News.What, "by ACME") {
 				return true

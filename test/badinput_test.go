@@ -163,7 +163,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.MkdirAll(g.dataDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", g.dataDir(), "tmpfs", 0, "size=12m"); err != nil {
+	if err := syscall.Mount("tmpfs", g.dataDir(), "tmpfs", 0, "size=48m"); err != nil {
 		t.Skip("no small disk can be mounted here: " + err.Error()) // a container without the privilege
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(g.dataDir(), syscall.MNT_DETACH) })

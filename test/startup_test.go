@@ -66,7 +66,7 @@ func TestBadConfiguration(t *testing.T) {
 		args            []string
 		want            []string
 	}{
-		{"unknown key", "data_dir = \"x\"\nweb_listn = \":1\"\n", "", nil, []string{"p.toml:2:1:", `"web_listn"`, "allowed: ca_file, data_dir, database,", "web_listen"}},
+		{"unknown key", "data_dir = \"x\"\nweb_listn = \":1\"\n", "", nil, []string{"p.toml:2:1:", `"web_listn"`, "allowed: acme_directory, acme_email,", "web_listen"}},
 		{"bad value", "\nlog_level = \"loud\"\n", "", nil, []string{"p.toml:2:", "log_level:", "allowed: debug, info, warn, error"}},
 		{"wrong type", "data_dir = 5\n", "", nil, []string{"p.toml:1:", "data_dir: a text in quotes is wanted"}},
 		{"no TOML", "data_dir = \"x\n", "", nil, []string{"p.toml:1:"}},
