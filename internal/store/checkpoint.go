@@ -7,6 +7,20 @@ import (
 	"os"
 )
 
+// LogSize is how many octets of SQLite's write-ahead log are to be copied back into the
+// database, which may grow by as much then; 0 on PostgreSQL.
+func (s *Store) LogSize() uint64 {
+	w, ok := s.writes.(*writer)
+	if !ok {
+		return 0
+	}
+	info, err := os.Stat(w.wal)
+	if err != nil {
+		return 0
+	}
+	return uint64(info.Size()) //nolint:gosec // never below 0
+}
+
 // checkpoint copies the write-ahead log back into the database when it has grown to
 // limit, and empties it if no reader is in the way. It never waits for a reader: the
 // log then grows by another step before the next attempt.

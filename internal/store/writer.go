@@ -20,10 +20,14 @@ import (
 const maxBatch = 64
 
 // walLimit is the size of the write-ahead log at which it is copied back into the
-// database; idleAfter the pause after which that happens in any case.
+// database; idleAfter the pause after which that happens in any case. While so many
+// changes as crowd wait together, the log may grow to crowdLimit first: copying holds
+// everybody up, and much of what came in a rush is gone again after it.
 const (
-	walLimit  = 16 << 20
-	idleAfter = time.Second
+	walLimit   = 16 << 20
+	idleAfter  = time.Second
+	crowd      = 4
+	crowdLimit = 128 << 20
 )
 
 // writer is the one goroutine of this process that writes to SQLite. It commits
@@ -106,7 +110,7 @@ func (w *writer) loop() {
 				p.answer <- p.err
 			}
 			w.before = len(batch)
-			w.checkpoint(w.limit)
+			w.checkpoint(w.due(len(batch)))
 			idle.Reset(idleAfter)
 		case <-idle.C:
 			w.checkpoint(1)
@@ -115,6 +119,14 @@ func (w *writer) loop() {
 			return
 		}
 	}
+}
+
+// due is the size at which the log is copied back now.
+func (w *writer) due(batch int) int64 {
+	if batch >= crowd {
+		return max(w.limit, crowdLimit)
+	}
+	return w.limit
 }
 
 // gather takes what waits, without waiting. When fewer are there than last time it

@@ -271,3 +271,15 @@ func TestLogIsCopiedBack(t *testing.T) {
 		t.Errorf("%d octets of log after the end", info.Size())
 	}
 }
+
+func TestLogGrowsInACrowd(t *testing.T) {
+	t.Parallel()
+	w := &writer{limit: walLimit}
+	if alone, many := w.due(1), w.due(crowd); alone != walLimit || many != crowdLimit {
+		t.Errorf("alone %d, in a crowd %d", alone, many)
+	}
+	w.limit = 2 * crowdLimit // a reader is in the way
+	if many := w.due(crowd); many != 2*crowdLimit {
+		t.Errorf("behind a reader %d", many)
+	}
+}
