@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -254,6 +255,14 @@ func (p program) reached() <-chan struct{} {
 	return c
 }
 
+// forever waits for a signal that nobody sends: a bare select is a deadlock to the
+// runtime.
+func forever() {
+	never := make(chan os.Signal, 1)
+	signal.Notify(never, os.Interrupt)
+	<-never
+}
+
 // play is the program: it takes each delivery once.
 func play() int {
 	b, _ := os.ReadFile("mode")
@@ -271,7 +280,7 @@ func play() int {
 		return 75
 	case now == slow:
 		_ = os.WriteFile("waiting", nil, 0o600)
-		select {}
+		forever()
 	}
 	if json.NewDecoder(os.Stdin).Decode(&n) != nil || n.Delivery != os.Getenv("POSTERN_DELIVERY") {
 		return 65
@@ -287,7 +296,7 @@ func play() int {
 		_ = os.WriteFile("mode", nil, 0o600)
 		me, _ := os.FindProcess(os.Getpid())
 		_ = me.Kill()
-		select {}
+		forever()
 	}
 	fmt.Println("took", os.Args[1:])
 	return 0
