@@ -39,11 +39,11 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest keeps claims from taking more than a fifth of the time, and in a rush, when
+// rest keeps claims from taking more than half of the time, and in a rush, when
 // devices wait for their 250 and nobody waits for a delivery, looks for work only now
 // and then: what is claimed goes out as fast as ever.
 func (r *Relay) rest(ctx context.Context, claimed time.Duration) {
-	pause := min(4*claimed, restMost)
+	pause := min(claimed, restMost)
 	if r.rush.on(r.stats.accepted.Load(), time.Now()) {
 		pause = max(pause, rushPause)
 	}
