@@ -24,7 +24,7 @@ type body struct {
 }
 
 // body makes the request of a delivery.
-func (w *webhook) body(d Delivery) (body, error) {
+func (w *hook) body(d Delivery) (body, error) {
 	b := body{format: w.spec.Format, notice: d.notice(w.safe), files: d.Files}
 	total := int64(0)
 	for i, f := range d.Files {

@@ -14,7 +14,11 @@ import (
 	"postern/internal/fault"
 	"postern/internal/outbound"
 	"postern/internal/secret"
+	"postern/internal/webhook"
 )
+
+// headerDelivery names the delivery, beside the headers of every webhook.
+const headerDelivery = "Postern-Delivery"
 
 // Webhook describes a receiver of signed POST requests.
 type Webhook struct {
@@ -35,8 +39,8 @@ const (
 	FormatMultipart Format = "multipart" // multipart/form-data: the notice, then each file as it is
 )
 
-// webhook is a target behind a URL.
-type webhook struct {
+// hook is a target behind a URL.
+type hook struct {
 	spec   Webhook
 	key    secret.Text
 	safe   SafeName
@@ -76,7 +80,7 @@ func newWebhook(spec Webhook, with With) (Target, error) {
 		way.DialContext = dialer.DialContext
 	}
 	client := &http.Client{Transport: way, CheckRedirect: stayThere}
-	return &webhook{spec: spec, key: with.Key, safe: with.Name, now: with.Now, net: with.Network, client: client}, nil
+	return &hook{spec: spec, key: with.Key, safe: with.Name, now: with.Now, net: with.Network, client: client}, nil
 }
 
 // stayThere follows redirects only to the same host, and only those that keep the
@@ -90,7 +94,7 @@ func stayThere(next *http.Request, before []*http.Request) error {
 }
 
 // Deliver sends the delivery, once. The receiver tells a repeated one by its key.
-func (w *webhook) Deliver(ctx context.Context, d Delivery) (string, error) {
+func (w *hook) Deliver(ctx context.Context, d Delivery) (string, error) {
 	b, err := w.body(d)
 	if err != nil {
 		return "", err
@@ -99,7 +103,7 @@ func (w *webhook) Deliver(ctx context.Context, d Delivery) (string, error) {
 }
 
 // Check sends a signed notice with "test": true and no files.
-func (w *webhook) Check(ctx context.Context) error {
+func (w *hook) Check(ctx context.Context) error {
 	id := "check-" + strconv.FormatInt(w.now().UnixNano(), 36)
 	n := notice{Version: 1, Delivery: id, Test: true, Files: []noticeFile{}}
 	_, err := w.send(ctx, id, body{format: w.spec.Format, notice: n})
@@ -108,14 +112,14 @@ func (w *webhook) Check(ctx context.Context) error {
 
 // send signs in a first pass over the body and sends in a second, so that a large file
 // is never in memory.
-func (w *webhook) send(ctx context.Context, id string, b body) (string, error) {
+func (w *hook) send(ctx context.Context, id string, b body) (string, error) {
 	if w.key.Empty() {
 		return "", fault.New(fault.NeedsAdmin, callWebhook, "there is no key to sign with").
 			WithHint("set a long random one, and give the same to the receiver")
 	}
 	ctx, cancel := context.WithTimeout(ctx, seconds(w.spec.TimeoutSeconds, 5*time.Minute))
 	defer cancel()
-	sign := newSigner(w.key, w.now())
+	sign := webhook.NewSigner(w.key, w.now())
 	size := new(counter)
 	if err := b.writeTo(ctx, io.MultiWriter(sign, size)); err != nil {
 		return "", err
@@ -131,8 +135,8 @@ func (w *webhook) send(ctx context.Context, id string, b body) (string, error) {
 	req.Header.Set("Content-Type", b.contentType())
 	req.Header.Set("User-Agent", "Postern")
 	req.Header.Set(headerDelivery, headerSafe(id))
-	req.Header.Set(headerKey, headerSafe(id))
-	req.Header.Set(headerSignature, sign.header())
+	req.Header.Set(webhook.HeaderID, headerSafe(id))
+	req.Header.Set(webhook.HeaderSignature, sign.Header())
 	resp, err := w.client.Do(req)
 	if err != nil {
 		return "", w.lost(err)
@@ -142,7 +146,7 @@ func (w *webhook) send(ctx context.Context, id string, b body) (string, error) {
 }
 
 // answer keeps the receiver's words, and says what its status asks for.
-func (w *webhook) answer(resp *http.Response) (string, error) {
+func (w *hook) answer(resp *http.Response) (string, error) {
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4*maxWords)) // the status has decided already
 	text := bounded(secret.Scrub(string(said), w.key))
 	status := strconv.Itoa(resp.StatusCode)
@@ -170,7 +174,7 @@ func (w *webhook) answer(resp *http.Response) (string, error) {
 }
 
 // lost classifies a request without an answer. If it may have arrived, it says so.
-func (w *webhook) lost(err error) error {
+func (w *hook) lost(err error) error {
 	if refused := fault.As(err); refused != nil && refused.Kind != fault.Unknown {
 		return refused
 	}
@@ -209,7 +213,7 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return min(max(wait, 0), 24*time.Hour)
 }
 
-func (w *webhook) Close() error {
+func (w *hook) Close() error {
 	w.client.CloseIdleConnections()
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"strconv"
@@ -50,12 +50,31 @@ func CheckSecret(s secret.Text) error {
 	return nil
 }
 
-// Sign is the value of the signature header.
-func Sign(s secret.Text, at time.Time, body []byte) string {
-	sum := hmac.New(sha256.New, []byte(s.Reveal()))
-	_, _ = fmt.Fprintf(sum, "%d.", at.Unix())
-	_, _ = sum.Write(body)
-	return fmt.Sprintf("t=%d,v1=%s", at.Unix(), hex.EncodeToString(sum.Sum(nil)))
+// Signer signs a request whose body is written to it: HMAC-SHA256 over the time in
+// seconds, a dot and the body.
+type Signer struct {
+	at  string
+	mac hash.Hash
+}
+
+// NewSigner begins a signature.
+func NewSigner(key secret.Text, at time.Time) Signer {
+	s := Signer{at: strconv.FormatInt(at.Unix(), 10), mac: hmac.New(sha256.New, []byte(key.Reveal()))}
+	_, _ = s.mac.Write([]byte(s.at + "."))
+	return s
+}
+
+// Write takes the body.
+func (s Signer) Write(p []byte) (int, error) { return s.mac.Write(p) }
+
+// Header is the value of the signature header.
+func (s Signer) Header() string { return "t=" + s.at + ",v1=" + hex.EncodeToString(s.mac.Sum(nil)) }
+
+// Sign is the value of the signature header for a body at hand.
+func Sign(key secret.Text, at time.Time, body []byte) string {
+	s := NewSigner(key, at)
+	_, _ = s.Write(body) // never fails
+	return s.Header()
 }
 
 // Call is one try.
