@@ -46,7 +46,7 @@ func (w *walker) decoder(encoding string) decoder {
 		w.quoted.reset(w.source)
 		return w.quoted
 	case "xuuencode", "uuencode", "xuue", "uue":
-		return &uuReader{src: w.source}
+		return &uuReader{lines: lines{src: w.source}}
 	}
 	if !isIdentity(encoding) {
 		w.warnPart("unknown transfer encoding %.40q; kept as it came", encoding)
@@ -219,32 +219,40 @@ func (r *base64Reader) decodeSlowly() (decoded, used int) {
 	return decoded, used
 }
 
-// quotedReader decodes line by line (RFC 2045 §6.7). Blanks at the end of a line
-// were added on the way; an = there joins it with the next.
-type quotedReader struct {
+// lines is what decoders have that go line by line, a stretch at a time.
+type lines struct {
 	src  stretches
 	line []byte // the beginning of a line whose end is not here yet
 	buf  []byte
 	out  []byte // of buf, not yet read
 	err  error
-	bad  bool
+}
+
+// read hands out what was decoded; refill decodes the next stretch into out.
+func (l *lines) read(p []byte, refill func()) (int, error) {
+	for len(l.out) == 0 {
+		if l.err != nil {
+			return 0, l.err
+		}
+		refill()
+	}
+	n := copy(p, l.out)
+	l.out = l.out[n:]
+	return n, nil
+}
+
+// quotedReader decodes line by line (RFC 2045 §6.7). Blanks at the end of a line
+// were added on the way; an = there joins it with the next.
+type quotedReader struct {
+	lines
+	bad bool
 }
 
 func (r *quotedReader) reset(src stretches) {
-	*r = quotedReader{src: src, line: r.line[:0], buf: r.buf[:0]}
+	*r = quotedReader{lines: lines{src: src, line: r.line[:0], buf: r.buf[:0]}}
 }
 
-func (r *quotedReader) Read(p []byte) (int, error) {
-	for len(r.out) == 0 {
-		if r.err != nil {
-			return 0, r.err
-		}
-		r.refill()
-	}
-	n := copy(p, r.out)
-	r.out = r.out[n:]
-	return n, nil
-}
+func (r *quotedReader) Read(p []byte) (int, error) { return r.read(p, r.refill) }
 
 func (r *quotedReader) wrong() string {
 	return complaint(r.bad, "not all of it is quoted-printable; what is not was kept as it came")

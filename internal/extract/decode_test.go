@@ -36,11 +36,11 @@ func decodeAll(t *testing.T, encoding string, raw []byte, n int) (out []byte, ba
 		out, err = io.ReadAll(r)
 		bad = r.bad
 	case "quoted-printable":
-		r := &quotedReader{src: src}
+		r := &quotedReader{lines: lines{src: src}}
 		out, err = io.ReadAll(r)
 		bad = r.bad
 	default:
-		r := &uuReader{src: src}
+		r := &uuReader{lines: lines{src: src}}
 		out, err = io.ReadAll(r)
 		bad = r.bad
 	}

@@ -8,11 +8,7 @@ import (
 // uuReader decodes uuencoded parts, as old systems still send them: a begin line with
 // mode and name, lines that count their octets, an end line.
 type uuReader struct {
-	src   stretches
-	line  []byte
-	buf   []byte
-	out   []byte
-	err   error
+	lines
 	name  string
 	begun bool
 	ended bool
@@ -22,17 +18,7 @@ type uuReader struct {
 // maxUULine bounds a line; the format allows 63 characters' worth.
 const maxUULine = 1 << 10
 
-func (r *uuReader) Read(p []byte) (int, error) {
-	for len(r.out) == 0 {
-		if r.err != nil {
-			return 0, r.err
-		}
-		r.refill()
-	}
-	n := copy(p, r.out)
-	r.out = r.out[n:]
-	return n, nil
-}
+func (r *uuReader) Read(p []byte) (int, error) { return r.read(p, r.refill) }
 
 func (r *uuReader) wrong() string {
 	return complaint(r.bad, "not all of it is uuencoded; what is not was skipped")
