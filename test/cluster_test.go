@@ -327,18 +327,7 @@ func (s *storm) judge(t *testing.T, db *sql.DB) {
 func TestWorkOfADeadNodeIsTakenOver(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, func(*gate) string { return "" })
-	c.b.stop() // so that a has the message for sure
-	c.a.sim.World.Arm(world.Fault{Where: "smtp", Stage: "mail", Mailbox: "scan@contoso.com", Kind: world.FaultSlow, Delay: time.Hour})
-	s, err := c.a.login(c.a.doorTLS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	const id = "<leased@test.example>"
-	if err := submit(s, "scan@contoso.com", "someone@elsewhere.example", simpleMail("scan@contoso.com", "someone@elsewhere.example", "leased", id)); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "node a to hang in the delivery", func() bool { return c.holder(t) == c.a.cmd.Process.Pid && len(c.a.sim.World.Faults()) == 0 })
+	id := c.hang(t)
 	c.b.start()
 	c.a.kill()
 	killed := time.Now()

@@ -256,18 +256,7 @@ func TestNodeKilledWithLeasedWork(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, func(*gate) string { return "" })
-			c.b.stop() // so that a has the message for sure
-			c.a.sim.World.Arm(world.Fault{Where: "smtp", Stage: "mail", Mailbox: "scan@contoso.com", Kind: world.FaultSlow, Delay: time.Hour})
-			s, err := c.a.login(c.a.doorTLS())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			const id = "<leased@test.example>"
-			if err := submit(s, "scan@contoso.com", "someone@elsewhere.example", simpleMail("scan@contoso.com", "someone@elsewhere.example", "leased", id)); err != nil {
-				t.Fatal(err)
-			}
-			waitFor(t, "node a to hang in the delivery", func() bool { return c.holder(t) == c.a.cmd.Process.Pid && len(c.a.sim.World.Faults()) == 0 })
+			id := c.hang(t)
 			c.b.start()
 			ids := append(c.burstAt(t, c.b), id)
 			if pid := c.holder(t); pid != c.a.cmd.Process.Pid {
@@ -292,6 +281,25 @@ func TestNodeKilledWithLeasedWork(t *testing.T) {
 func (c cluster) burstAt(t *testing.T, node *gate) []string {
 	t.Helper()
 	return cluster{a: node, b: node}.burst(t, "meanwhile", 2, 5)
+}
+
+// hang lets node a hang in the delivery of one message, with node b at rest, and
+// returns the message's id.
+func (c cluster) hang(t *testing.T) (id string) {
+	t.Helper()
+	c.b.stop() // so that a has the message for sure
+	c.a.sim.World.Arm(world.Fault{Where: "smtp", Stage: "mail", Mailbox: "scan@contoso.com", Kind: world.FaultSlow, Delay: time.Hour})
+	s, err := c.a.login(c.a.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	id = "<leased@test.example>"
+	if err := submit(s, "scan@contoso.com", "someone@elsewhere.example", simpleMail("scan@contoso.com", "someone@elsewhere.example", "leased", id)); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "node a to hang in the delivery", func() bool { return c.holder(t) == c.a.cmd.Process.Pid && len(c.a.sim.World.Faults()) == 0 })
+	return id
 }
 
 // holder is the process that has leased a message, 0 when none has.
