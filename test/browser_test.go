@@ -152,7 +152,7 @@ func TestBrowser(t *testing.T) {
 
 	t.Run("accounts page", func(t *testing.T) {
 		g.trouble(t)
-		if p, err := g.visitor.Get(t.Context(), g.url()+"/"); err != nil || p.Status != http.StatusUnauthorized || strings.Contains(p.HTML, "contoso.com") {
+		if p, err := g.visitor.Get(t.Context(), g.url()+"/accounts"); err != nil || p.Status != http.StatusUnauthorized || strings.Contains(p.HTML, "contoso.com") {
 			t.Errorf("without a password: %d %v\n%s", p.Status, err, p.HTML)
 		}
 		b := g.home(t, chrome)
@@ -317,7 +317,7 @@ func (g *gate) home(t *testing.T, chrome context.Context) *browser {
 	t.Helper()
 	_, password, _ := strings.Cut(g.postern("admin", "password"), "password: ")
 	b := newBrowser(t, chrome)
-	b.open(strings.Replace(g.url(), "://", "://admin:"+strings.TrimSpace(password)+"@", 1) + "/")
+	b.open(strings.Replace(g.url(), "://", "://admin:"+strings.TrimSpace(password)+"@", 1) + "/accounts")
 	b.sees("Accounts")
 	return b
 }

@@ -287,8 +287,8 @@ func TestPagesAndMetricsAskForThePassword(t *testing.T) {
 	old := fresh()
 	password := fresh()
 	for path, want := range map[string][]string{
-		"/":        {"scan@contoso.com", "/register_microsoft_graph_api/", "Works."},
-		"/metrics": {`postern_queue_messages{state="delivered"} 1`, `postern_accounts{state="active"} 3`, `postern_messages_total{event="accepted"} 1`, "go_goroutines"},
+		"/accounts": {"scan@contoso.com", "/register_microsoft_graph_api/", "Works."},
+		"/metrics":  {`postern_queue_messages{state="delivered"} 1`, `postern_accounts{state="active"} 3`, `postern_messages_total{event="accepted"} 1`, "go_goroutines"},
 	} {
 		for _, wrong := range []string{"", old} {
 			if status, body := g.get(path, wrong); status != http.StatusUnauthorized || strings.Contains(body, "contoso") {

@@ -252,7 +252,7 @@ func (g *gate) pages(t *testing.T) (pages []visitor.Page, admin string) {
 	out := g.postern("admin", "password")
 	_, admin, _ = strings.Cut(out, "password:")
 	admin = strings.TrimSpace(admin)
-	for _, path := range []string{"/", "/metrics"} {
+	for _, path := range []string{"/accounts", "/metrics"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url()+path, nil)
 		if err != nil {
 			t.Fatal(err)

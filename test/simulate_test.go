@@ -52,7 +52,7 @@ func TestSimulate(t *testing.T) {
 		t.Errorf("/healthz says %q", body)
 	}
 	_, password, _ := strings.Cut(g.postern("admin", "password"), "password: ")
-	if _, body := g.get("/", strings.TrimSpace(password)); !strings.Contains(body, "Mail of account scan is accepted and goes to nobody.") {
+	if _, body := g.get("/accounts", strings.TrimSpace(password)); !strings.Contains(body, "Mail of account scan is accepted and goes to nobody.") {
 		t.Errorf("the page says\n%s", body)
 	}
 

@@ -11,16 +11,27 @@ import (
 	"postern/internal/vault"
 )
 
+// accountPlaces are the accounts page and the ways to sign in from it.
+func (s *Server) accountPlaces() []place {
+	return []place{
+		{"GET /{$}", viewer, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, home, http.StatusSeeOther) }},
+		{"GET /accounts", viewer, s.accounts},
+		{"POST /accounts/{name}/signin", admin, s.begin},
+		{"POST /accounts/{name}/link", admin, s.invite},
+		{"POST /accounts/{name}/consent", admin, s.inviteAdmin},
+		{"POST /accounts/{name}/device", admin, s.beginDevice},
+		{"GET /accounts/{name}/device", admin, s.showDevice},
+		{"POST /accounts/{name}/device/cancel", admin, s.cancelDevice},
+	}
+}
+
 // accountsPage is what the accounts page shows.
 type accountsPage struct {
+	sheet
 	Accounts []card
 	Ends     []vault.Expiry // what ends within 30 days
 	Redirect string
 	Foreign  string // the origin the browser used, when it is not the public one
-	Public   string
-	Version  string
-	Pretends string // whose mail goes to nobody
-	Trouble  []string
 }
 
 // card is one account.
@@ -31,19 +42,13 @@ type card struct {
 }
 
 func (s *Server) accounts(w http.ResponseWriter, r *http.Request) {
-	p := accountsPage{Redirect: s.Vault.RedirectURI(), Public: s.PublicURL, Version: s.Version}
+	p := accountsPage{sheet: s.sheet(w, r, "Accounts", home), Redirect: s.Vault.RedirectURI()}
 	if s.foreign(r) {
 		p.Foreign = r.Host
 	}
-	var err error
-	if p.Pretends, err = s.pretending(r.Context()); err != nil {
-		s.Log.ErrorContext(r.Context(), "whether mail is simulated cannot be looked up", "error", err)
-		p.Trouble = append(p.Trouble, "Whether mail is only simulated could not be looked up. The log says why.")
-	}
 	ends, err := s.Vault.Radar(r.Context())
 	if err != nil {
-		s.Log.ErrorContext(r.Context(), "what expires cannot be looked up", "error", err)
-		p.Trouble = append(p.Trouble, "What expires soon could not be looked up. The log says why.")
+		s.trouble(r, &p.sheet, err, "What expires soon could not be looked up.")
 	}
 	for _, e := range ends {
 		if e.Stage != vault.Far {
@@ -51,8 +56,7 @@ func (s *Server) accounts(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if p.Accounts, err = s.cards(r.Context(), ends); err != nil {
-		s.Log.ErrorContext(r.Context(), "accounts cannot be listed", "error", err)
-		p.Trouble = append(p.Trouble, "The database does not answer. The log says why.")
+		s.trouble(r, &p.sheet, err, "The database does not answer.")
 	}
 	s.show(w, r, http.StatusOK, "accounts.html", p)
 }

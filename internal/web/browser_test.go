@@ -89,7 +89,7 @@ func TestPagesFitEveryScreen(t *testing.T) {
 	}
 	s.device("POST", "scan", "")
 	auth := strings.Replace(s.url, "http://", "http://admin:"+password+"@", 1)
-	pages := []string{auth + "/", auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
+	pages := []string{auth + "/accounts", auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
 	for _, scheme := range []string{"light", "dark"} {
 		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
 		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
@@ -99,7 +99,7 @@ func TestPagesFitEveryScreen(t *testing.T) {
 			for _, width := range []int64{320, 390, 1440} {
 				open := []chromedp.Action[chromedp.Void]{chromedp.EmulateViewport(width, 800), chromedp.Navigate(page)}
 				if page == "invitation" { // only a button leads there
-					open[1] = chromedp.Steps(chromedp.Navigate(auth+"/"), chromedp.Click(chromedp.CSS("details.more summary")),
+					open[1] = chromedp.Steps(chromedp.Navigate(auth+"/accounts"), chromedp.Click(chromedp.CSS("details.more summary")),
 						chromedp.Click(chromedp.CSS(`form[action="/accounts/scan/consent"] button`)), chromedp.WaitVisible(chromedp.CSS("a.button")))
 				}
 				if err := chromedp.Do(ctx, open...); err != nil {

@@ -41,7 +41,7 @@ func TestWhoGetsTheButton(t *testing.T) {
 	} {
 		s := newSite(t)
 		c.change(&s.vault.apps[0])
-		a := s.admin(s.request("GET", "/", nil))
+		a := s.admin(s.request("GET", "/accounts", nil))
 		for _, action := range []string{"signin", "device", "link", "consent"} {
 			if strings.Contains(a.body, `action="/accounts/scan/`+action+`"`) != c.want {
 				t.Errorf("%s: a button for %s: want %v", name, action, c.want)

@@ -22,7 +22,7 @@ type message struct {
 }
 
 // home is the accounts page.
-const home = "/"
+const home = "/accounts"
 
 // fail shows what went wrong with a sign-in: one sentence, the next step, and the
 // server's own words as text. again is where to try once more, if anywhere; home is

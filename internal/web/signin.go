@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"postern/internal/vault"
@@ -41,7 +40,7 @@ func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 	}
 	c := &http.Cookie{ //nolint:gosec // Secure follows the public URL
 		Name: cookie, Value: rand.Text(), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: strings.HasPrefix(s.PublicURL, "https://"), MaxAge: int((24 * time.Hour).Seconds()),
+		Secure: s.secure(), MaxAge: int((24 * time.Hour).Seconds()),
 	}
 	http.SetCookie(w, c)
 	return c.Value

@@ -9,7 +9,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"embed"
@@ -110,18 +109,11 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("POST /signin/{token}", s.takeLink)
 	mux.HandleFunc("GET "+CallbackPath+"{$}", s.callback)
 	mux.HandleFunc("POST "+CallbackPath+"{$}", s.posted)
-	mux.HandleFunc("GET /postern.css", s.style)
+	mux.HandleFunc("GET /postern.css", s.asset("postern.css"))
+	mux.HandleFunc("GET /postern.js", s.asset("postern.js"))
 	mux.HandleFunc("/", s.missing)
-	for pattern, page := range map[string]http.HandlerFunc{
-		"GET /{$}":                            s.accounts,
-		"POST /accounts/{name}/signin":        s.begin,
-		"POST /accounts/{name}/link":          s.invite,
-		"POST /accounts/{name}/consent":       s.inviteAdmin,
-		"POST /accounts/{name}/device":        s.beginDevice,
-		"GET /accounts/{name}/device":         s.showDevice,
-		"POST /accounts/{name}/device/cancel": s.cancelDevice,
-	} {
-		mux.Handle(pattern, s.guard.protect(page))
+	for _, p := range s.places() {
+		mux.Handle(p.pattern, s.guard.protect(p.do))
 	}
 	if s.Metrics != nil {
 		mux.Handle("GET /metrics", s.guard.protect(s.Metrics.ServeHTTP))
@@ -139,7 +131,7 @@ func (s *Server) Close() { s.devices.close() }
 func (s *Server) headers(next http.Handler) http.Handler {
 	// A form's answer may lead on to any provider, all of which speak HTTPS, or to
 	// the public URL.
-	policy := "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; " +
+	policy := "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; " +
 		"form-action 'self' https: " + s.origin.Scheme + "://" + s.origin.Host
 	next = http.MaxBytesHandler(next, 1<<20)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -180,25 +172,15 @@ func (s *Server) readiness(w http.ResponseWriter, r *http.Request) {
 	s.health(w, r)
 }
 
-func (s *Server) style(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "max-age=300")
-	http.ServeFileFS(w, r, pages, "pages/postern.css")
+// asset serves a file that every page loads. Its address carries its digest (see
+// [Server.words]), so a browser keeps it until there is another.
+func (s *Server) asset(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=31536000, immutable")
+		http.ServeFileFS(w, r, pages, "pages/"+name)
+	}
 }
 
 func (s *Server) missing(w http.ResponseWriter, r *http.Request) {
-	s.show(w, r, http.StatusNotFound, "message.html", message{Title: "There is no such page", Next: "Go to the accounts page at " + s.PublicURL + "/."})
-}
-
-// show renders a page whole before the first octet leaves, so that a template
-// that fails cannot leave half a page.
-func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
-	var b bytes.Buffer
-	if err := s.views.ExecuteTemplate(&b, name, data); err != nil {
-		s.Log.ErrorContext(r.Context(), "a page could not be made", "page", name, "error", err)
-		http.Error(w, "the page could not be made; the log says why", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes())
+	s.show(w, r, http.StatusNotFound, "message.html", message{Title: "There is no such page", Next: "Go to " + s.PublicURL + "/."})
 }

@@ -20,7 +20,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"GET", "/", 401}, {"POST", "/accounts/scan/signin", 401}, {"GET", "/metrics", 401},
+		{"GET", "/", 401}, {"GET", "/accounts", 401}, {"GET", "/postern.js", 200}, {"POST", "/accounts/scan/signin", 401}, {"GET", "/metrics", 401},
 		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/signin/abc", 200}, {"GET", "/postern.css", 200},
 		{"GET", web.CallbackPath, 400}, {"GET", "/nowhere", 404}, {"GET", "/accounts/scan/signin", 404},
 	} {
@@ -62,7 +62,7 @@ func TestHeaders(t *testing.T) {
 func TestAccountsPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.admin(s.request("GET", "/", nil))
+	a := s.admin(s.request("GET", "/accounts", nil))
 	for _, want := range []string{
 		"scan@contoso.com", "invoices@contoso.com", "bulk@contoso.com", "AADSTS7000222", "<b>The refresh token has expired</b>",
 		"3 November 2026", "postern check bulk", s.url + web.CallbackPath,
@@ -71,7 +71,7 @@ func TestAccountsPage(t *testing.T) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	for _, unwanted := range []string{"<b>The refresh", "<script", "http://", "https://"} {
+	for _, unwanted := range []string{"<b>The refresh", "http://", "https://"} {
 		if strings.Contains(strings.ReplaceAll(a.body, s.url, ""), unwanted) {
 			t.Errorf("the page holds %q", unwanted)
 		}
@@ -82,11 +82,11 @@ func TestAccountsPage(t *testing.T) {
 		}
 	}
 	s.vault.blind = fault.New(fault.Temporary, "look", "disk full")
-	if a := s.admin(s.request("GET", "/", nil)); !strings.Contains(a.text, "expires soon could not be looked up") || !strings.Contains(a.text, "scan@contoso.com") {
+	if a := s.admin(s.request("GET", "/accounts", nil)); !strings.Contains(a.text, "expires soon could not be looked up") || !strings.Contains(a.text, "scan@contoso.com") {
 		t.Errorf("without the radar: %q", a.text)
 	}
 	s.vault.broken = fault.New(fault.Temporary, "list", "disk full")
-	if a := s.admin(s.request("GET", "/", nil)); !strings.Contains(a.text, "database does not answer") {
+	if a := s.admin(s.request("GET", "/accounts", nil)); !strings.Contains(a.text, "database does not answer") {
 		t.Errorf("with a sick database: %q", a.text)
 	}
 }
@@ -95,7 +95,7 @@ func TestAccountsPage(t *testing.T) {
 func TestWhatEndsSoon(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.admin(s.request("GET", "/", nil))
+	a := s.admin(s.request("GET", "/accounts", nil))
 	a.says(t, "fabrikam over The client secret ended on 20 November 2026. Make a new one and apply it.", "contoso within 3 days",
 		"fax within 14 days", "scan within 30 days", "Source: Exchange Team Blog, January 2026", "!far away",
 		"By app permission, without a person", "by Microsoft's sign-in", "by the mail server", "3 November 2026, 10:30 UTC",
@@ -104,7 +104,7 @@ func TestWhatEndsSoon(t *testing.T) {
 		t.Errorf("the end of app passwords is told %d times", n)
 	}
 	s.vault.ends = s.vault.ends[4:]
-	s.admin(s.request("GET", "/", nil)).says(t, "!Ends soon")
+	s.admin(s.request("GET", "/accounts", nil)).says(t, "!Ends soon")
 }
 
 func TestAnotherAddressThanThePublicOne(t *testing.T) {
@@ -126,7 +126,7 @@ func TestAnotherAddressThanThePublicOne(t *testing.T) {
 			r.SetBasicAuth("admin", password)
 			return record(h, r)
 		}
-		if got := strings.Contains(ask("GET", "/").Body.String(), "You opened this page as"); got != c.warned {
+		if got := strings.Contains(ask("GET", "/accounts").Body.String(), "You opened this page as"); got != c.warned {
 			t.Errorf("public %s, opened as %s: warned %v", c.public, c.host, got)
 		}
 		want := provider
@@ -143,7 +143,7 @@ func TestWrongPasswordsAreSlowedDown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	guess := func(password string) answer {
-		req := s.request("GET", "/", nil)
+		req := s.request("GET", "/accounts", nil)
 		req.SetBasicAuth("admin", password)
 		return s.do(req)
 	}
@@ -347,7 +347,7 @@ func TestNoCodeOrTokenIsLogged(t *testing.T) {
 	s.post("/signin/link-token-value")
 	s.post("/signin/link-token-value")
 	s.get(web.CallbackPath + "?state=state-value&code=code-value")
-	req := s.request("GET", "/", nil)
+	req := s.request("GET", "/accounts", nil)
 	req.SetBasicAuth("admin", "wrong-password-value")
 	s.do(req)
 	for _, unwanted := range []string{"-value", s.vault.browsers[0]} {

@@ -1,8 +1,11 @@
 package web
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"html/template"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -16,6 +19,7 @@ func (s *Server) words() template.FuncMap {
 	return template.FuncMap{
 		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
 		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may, "told": told,
+		"moment": moment, "number": number, "input": input, "pick": pick, "options": options, "asset": asset,
 	}
 }
 
@@ -24,6 +28,35 @@ func when(t time.Time) string {
 		return "–"
 	}
 	return t.UTC().Format("2 January 2006, 15:04 UTC")
+}
+
+// moment is a time that a machine can read too; the script adds the reader's own clock.
+func moment(t time.Time) template.HTML {
+	if t.IsZero() {
+		return "–"
+	}
+	t = t.UTC()
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2 Jan 2006, 15:04:05 UTC") + `</time>`) //nolint:gosec // nothing of it was typed by anybody
+}
+
+// number groups a count's digits: 1 234 567.
+func number(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:] // a narrow blank that does not break the line
+	}
+	return s
+}
+
+// asset is the address of a file that every page loads, with what tells its versions
+// apart.
+func asset(name string) (string, error) {
+	b, err := pages.ReadFile("pages/" + name)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return "/" + name + "?" + hex.EncodeToString(sum[:6]), nil
 }
 
 // left says roughly how long something still lasts, for people whose clock is not UTC.
