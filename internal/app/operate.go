@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
+	"postern/internal/declare"
 	"postern/internal/fetch"
 	"postern/internal/relay"
 	"postern/internal/store"
@@ -19,6 +22,19 @@ func (a *App) Operator() relay.Operator {
 // FetchOperator changes runs and the ledger by hand and writes it down.
 func (a *App) FetchOperator() fetch.Operator {
 	return fetch.Operator{Fetcher: a.Fetch, Audit: a.WriteDown}
+}
+
+// ApplyAs puts a document into effect that somebody sent from elsewhere, and writes down
+// what it changed. References to files and the environment of this machine find nothing.
+func (a *App) ApplyAs(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error) {
+	done, err := a.Applier(func(string) (string, bool) { return "", false }).Apply(ctx, doc)
+	errs := []error{err}
+	for _, c := range done {
+		if c.Action != "unchanged" {
+			errs = append(errs, a.WriteDown(ctx, who, strings.TrimSuffix(c.Action, "d")+" "+c.Kind, c.Name, ""))
+		}
+	}
+	return done, errors.Join(errs...)
 }
 
 // WriteDown adds a line to the audit log.

@@ -194,7 +194,7 @@ func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handle
 func (a *App) webHandler() (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
-		Pretending:   a.pretending,
+		Pretending: a.pretending, Apply: a.ApplyAs,
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"time"
 
+	"postern/internal/declare"
 	"postern/internal/secret"
 	"postern/internal/vault"
 )
@@ -65,7 +66,9 @@ type Config struct {
 	Ready        func(ctx context.Context) error
 	Pretending   func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
 	Metrics      http.Handler                              // behind the same password
-	Log          *slog.Logger
+	// Apply makes what a document says, and writes down who wanted it.
+	Apply func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
+	Log   *slog.Logger
 }
 
 // Server is the handler of all pages. [Server.Close] ends what it does on its own.
