@@ -35,7 +35,7 @@ func (a *App) newIssuer(own certificateFor) (*certificate.Issuer, error) {
 	}
 	return certificate.New(certificate.Config{
 		Directory: a.Config.AcmeDirectory, Email: a.Config.AcmeEmail, Hosts: a.Config.AcmeHosts, ByHTTP: !a.Config.AcmeListen.Off(),
-		Keep: acmeKeep{a.Vault, a.Store}, Fallback: own, Holder: a.holder, Now: time.Now, Log: a.log.With("room", "acme"),
+		Keep: acmeKeep{a.Vault, a.Store}, Fallback: own, Holder: a.holder, Now: a.Store.Now, Log: a.log.With("room", "acme"),
 		Client: &http.Client{Transport: by, Timeout: time.Minute},
 	}), nil
 }

@@ -35,7 +35,7 @@ func (a *App) newDesk(network outbound.Network) *alert.Desk {
 			a.log.WarnContext(ctx, "alert", "kind", string(n.Event), "account", n.Account, "text", n.What, "why", n.Why, "next", n.Next)
 		},
 		Ended: func(_ context.Context, route, outcome string) { a.counters.told.WithLabelValues(route, outcome).Inc() },
-		Log:   a.log.With("room", "alert"), Now: time.Now, Holder: a.holder, Host: a.hostname(), Link: a.Config.PublicURL.String() + "/",
+		Log:   a.log.With("room", "alert"), Now: a.Store.Now, Holder: a.holder, Host: a.hostname(), Link: a.Config.PublicURL.String() + "/",
 	})
 }
 
@@ -64,7 +64,7 @@ func (m messenger) Mail(ctx context.Context, l alert.Letter) (message, outcome s
 		Device: alertDevice, Account: acct.Name, From: acct.Mailbox, To: l.Route.To, EightBit: true, UTF8: true, Via: "LOCAL", Once: once,
 	}, bytes.NewReader(body))
 	if errors.Is(err, fault.Conflict) { // it was queued, and the process died before that was written down
-		id, _, err = m.Store.HandedIn(ctx, once.Owner, once.Key, time.Now())
+		id, _, err = m.Store.HandedIn(ctx, once.Owner, once.Key, m.Store.Now())
 	}
 	if err != nil {
 		return "", "", err
@@ -85,7 +85,7 @@ func (m messenger) Post(ctx context.Context, p alert.Post) (outcome string, err 
 	defer by.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, webhookFor)
 	defer cancel()
-	return webhook.Post(ctx, by, webhook.Call{Address: p.Route.Webhook, Secret: s, ID: p.ID, Body: p.Body, At: time.Now()})
+	return webhook.Post(ctx, by, webhook.Call{Address: p.Route.Webhook, Secret: s, ID: p.ID, Body: p.Body, At: m.Store.Now()})
 }
 
 // webhookFor is how long a receiver may take.

@@ -147,7 +147,7 @@ func (a *App) doorCertificate(context.Context) ([]alert.Condition, error) {
 	}
 	end := cert.Leaf.NotAfter
 	c := alert.Condition{Key: "certificate/" + a.hostname()}
-	if stage := endStage(cert.Leaf.NotBefore, end, time.Now()); stage != "" {
+	if stage := endStage(cert.Leaf.NotBefore, end, a.Store.Now()); stage != "" {
 		c.State = end.UTC().Format(time.DateOnly) + " " + stage
 		c.News = alert.News{Event: alert.Certificate, Until: end, What: fmt.Sprintf("the certificate of the doors of %s ends on %s", a.hostname(), end.UTC().Format(time.DateOnly)),
 			Next: "renew it: put new files where tls_cert and tls_key are; a self-signed one is made anew when tls.crt and tls.key are deleted and Postern starts; one by ACME renews itself once what the log says is mended"}

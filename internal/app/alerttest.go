@@ -40,7 +40,7 @@ func (a *App) TestAlert(ctx context.Context, saved string, given alert.Route, si
 	ctx, cancel := context.WithTimeout(ctx, testFor)
 	defer cancel()
 	t := &alertTest{App: a, route: r, live: onStage, report: check.Report{Account: r.Account, Started: time.Now()}}
-	sample := alert.Sample(r, a.hostname(), a.Config.PublicURL.String()+"/", time.Now())
+	sample := alert.Sample(r, a.hostname(), a.Config.PublicURL.String()+"/", a.Store.Now())
 	var err error
 	if r.ByMail() {
 		err = t.mail(ctx, sample)
@@ -180,7 +180,7 @@ func (t *alertTest) webhook(ctx context.Context, sample alert.Alert, signWith se
 		return err
 	}
 	defer by.CloseIdleConnections()
-	body, err := alert.Body([]alert.Alert{sample}, time.Now())
+	body, err := alert.Body([]alert.Alert{sample}, t.Store.Now())
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (t *alertTest) webhook(ctx context.Context, sample alert.Alert, signWith se
 		},
 		TLSHandshakeDone: func(s tls.ConnectionState, err error) { t.stage("TLS", began, tls.VersionName(s.Version), err) },
 	})
-	answer, err := webhook.Post(traced, by, webhook.Call{Address: t.route.Webhook, Secret: signWith, ID: sample.ID, Body: body, At: time.Now()})
+	answer, err := webhook.Post(traced, by, webhook.Call{Address: t.route.Webhook, Secret: signWith, ID: sample.ID, Body: body, At: t.Store.Now()})
 	if err != nil {
 		t.stage("answer", began, "", err)
 		return nil

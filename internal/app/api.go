@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"postern/internal/alert"
 	"postern/internal/api"
@@ -14,7 +13,7 @@ import (
 
 // Intake takes messages that do not come through the SMTP door.
 func (a *App) Intake() api.Intake {
-	return api.Intake{Relay: a.Relay, Account: a.accountOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: time.Now}
+	return api.Intake{Relay: a.Relay, Account: a.accountOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: a.Store.Now}
 }
 
 // withAPI puts the API beside the pages.
@@ -27,14 +26,14 @@ func (a *App) withAPI(pages http.Handler) http.Handler {
 		TestAlert: func(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
 			return a.TestAlert(ctx, saved, given, signWith, nil)
 		},
-		Explain: a.SayWhy, Version: a.version, Now: time.Now, Log: a.log.With("room", "api"),
+		Explain: a.SayWhy, Version: a.version, Now: a.Store.Now, Log: a.log.With("room", "api"),
 	}))
 	return mux
 }
 
 // NewToken makes a token of the API and returns the text that proves it, this once.
 func (a *App) NewToken(ctx context.Context, who, name, device string, scopes []door.Scope) (secret.Text, error) {
-	t, text, err := door.NewToken(name, device, scopes, time.Now())
+	t, text, err := door.NewToken(name, device, scopes, a.Store.Now())
 	if err == nil {
 		err = a.Store.PutToken(ctx, t)
 	}

@@ -97,18 +97,18 @@ func (a *App) build(ctx context.Context) error {
 	a.entra = entra.New(time.Now, network)
 	a.Vault = vault.Open(vault.Config{
 		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
-		Holder: a.holder, Now: time.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
+		Holder: a.holder, Now: a.Store.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
 	a.Desk = a.newDesk(network)
 	may := &limits{}
 	pretends := func(account string) bool { return bool(a.Config.Simulate) || may.pretends(account) }
 	a.Relay = relay.New(relay.Config{
-		Store: a.Store, Accounts: limited{accounts{a}, may, pretends}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter, Room: a.room,
+		Store: a.Store, Accounts: limited{accounts{a}, may, pretends}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter, Room: a.room, Now: a.Store.Now,
 		Sender: &relay.Simulation{Real: a.sender(network, a.Store), Pretends: pretends, Would: a.would}, Resend: a.Config.ResendWindow.Duration,
 		Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})
 	a.Fetch = fetch.New(fetch.Config{
-		Ledger: a.Store, Sources: sources{a, &seats{}}, Holder: a.holder, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
+		Ledger: a.Store, Sources: sources{a, &seats{}}, Holder: a.holder, Now: a.Store.Now, Log: a.log.With("room", "fetch"), Lease: 30 * time.Second,
 		Spool: filepath.Join(a.Config.DataDir, "spool"), Targets: a.target,
 	})
 	return nil

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"time"
 
 	"postern/internal/door"
 	"postern/internal/fault"
@@ -91,7 +90,7 @@ func (a accounts) Paused(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var paused []string
-	now := time.Now()
+	now := a.Store.Now()
 	for _, acct := range all {
 		switch acct.State {
 		case vault.Active:

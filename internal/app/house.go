@@ -15,7 +15,7 @@ func (a *App) keepHouse(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		if err := a.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := a.sweep(ctx, a.Store.Now()); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old messages not forgotten", "error", err)
 		}
 		select {

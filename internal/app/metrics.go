@@ -141,7 +141,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			gauge(g.expires, float64(e.At.Unix()), e.Kind, e.Subject)
 		}
 	}
-	if paces, err := g.app.Store.Paces(ctx, time.Now()); err == nil {
+	if paces, err := g.app.Store.Paces(ctx, g.app.Store.Now()); err == nil {
 		for _, p := range paces {
 			gauge(g.paced, float64(p.Until.Unix()), p.Account)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"postern/internal/declare"
 	"postern/internal/fetch"
@@ -39,5 +38,5 @@ func (a *App) ApplyAs(ctx context.Context, who string, doc declare.Document) ([]
 
 // WriteDown adds a line to the audit log.
 func (a *App) WriteDown(ctx context.Context, who, what, subject, detail string) error {
-	return a.Store.PutAudit(ctx, store.Audit{At: time.Now(), Who: who, What: what, Subject: subject, Detail: detail})
+	return a.Store.PutAudit(ctx, store.Audit{At: a.Store.Now(), Who: who, What: what, Subject: subject, Detail: detail})
 }

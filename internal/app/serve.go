@@ -67,18 +67,20 @@ const lookForDead = 5 * time.Second
 // takeBack frees what processes held when they died, so that neither a restart nor
 // another node waits for their leases to end.
 func (a *App) takeBack(ctx context.Context) error {
-	n, err := a.Store.ReleaseDead(ctx, time.Now())
+	n, err := a.Store.ReleaseDead(ctx, a.Store.Now())
 	if n > 0 {
 		a.log.InfoContext(ctx, "took back what a process that died had leased", "leases", n)
 	}
 	return err
 }
 
-// watchOthers takes back for as long as this node lives.
+// watchOthers takes back for as long as this node lives, and keeps to the clock that it
+// shares with them.
 func (a *App) watchOthers(ctx context.Context) error {
 	tick := time.NewTicker(lookForDead)
 	defer tick.Stop()
-	for {
+	for ahead := time.Duration(0); ; {
+		ahead = a.followClock(ctx, ahead)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -88,6 +90,19 @@ func (a *App) watchOthers(ctx context.Context) error {
 			a.log.WarnContext(ctx, "nobody looks for nodes that died", "error", err)
 		}
 	}
+}
+
+// followClock goes by the database's clock, and says when this machine's begins to
+// differ from it.
+func (a *App) followClock(ctx context.Context, before time.Duration) time.Duration {
+	ahead, err := a.Store.SetClock(ctx)
+	switch {
+	case err != nil:
+		return before // the next look succeeds, or others say that the database is away
+	case (ahead == 0) != (before == 0):
+		a.log.WarnContext(ctx, "this machine's clock and the database's differ; the database's decides", "database_ahead", ahead.Round(time.Millisecond).String())
+	}
+	return ahead
 }
 
 func listen(ctx context.Context, key, addr string) (net.Listener, error) {

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"sync"
-	"time"
 
 	"postern/internal/fault"
 	"postern/internal/graph"
@@ -19,15 +18,15 @@ func (a *App) sender(network outbound.Network, doubts relay.Doubts) relay.Sender
 	return &relay.Transports{
 		Ways:    boxes.way,
 		SMTP:    &relay.SMTP{Routes: routes{a}, Tokens: tokens{a.Vault}, HelloName: a.hostname()},
-		Graph:   &relay.Graph{Mailboxes: boxes, Doubts: doubts, Working: a.Vault.Worked, Now: time.Now},
-		Detours: a.Store, Doubts: doubts, Now: time.Now, Log: a.log.With("room", "relay"),
+		Graph:   &relay.Graph{Mailboxes: boxes, Doubts: doubts, Working: a.Vault.Worked, Now: a.Store.Now},
+		Detours: a.Store, Doubts: doubts, Now: a.Store.Now, Log: a.log.With("room", "relay"),
 	}
 }
 
 // Detour says by which transport an account sends in place of its first choice;
 // fault.NotFound when by none.
 func (a *App) Detour(ctx context.Context, account string) (relay.Detour, error) {
-	return a.Store.Detour(ctx, account, time.Now())
+	return a.Store.Detour(ctx, account, a.Store.Now())
 }
 
 // mailboxes opens Graph for accounts. The accounts of an app share a client, because

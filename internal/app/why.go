@@ -17,7 +17,7 @@ func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := a.Store.Now()
 	paces, err := a.Store.Paces(ctx, now)
 	if err != nil {
 		return err

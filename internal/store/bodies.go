@@ -87,7 +87,7 @@ func (s *Store) putInline(ctx context.Context, op string, m *relay.Message, body
 		if err := s.insertMessage(ctx, tx, *m, sum, name, false); err != nil {
 			return err
 		}
-		return insertChunk(ctx, tx, name, 0, body)
+		return insertChunk(ctx, tx, name, 0, s.Now(), body)
 	})
 }
 

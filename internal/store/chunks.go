@@ -9,15 +9,18 @@ import (
 	"postern/internal/fault"
 )
 
-func insertChunk(ctx context.Context, q querier, body string, part int, data []byte) error {
+func insertChunk(ctx context.Context, q querier, body string, part int, stored time.Time, data []byte) error {
 	_, err := exec(ctx, q, `INSERT INTO chunks (body, part, stored, data) VALUES ($1, $2, $3, $4)`,
-		body, part, millis(time.Now()), blob(data))
+		body, part, millis(stored), blob(data))
 	return err
 }
 
 // rows keeps large bodies in PostgreSQL, in chunks that are committed one by one
 // before their message: a slow sender must not hold a connection of the pool.
-type rows struct{ db querier }
+type rows struct {
+	db  querier
+	now func() time.Time // by the clock that sweep is asked with
+}
 
 var _ bodies = rows{}
 
@@ -41,7 +44,7 @@ func (b rows) save(ctx context.Context, name string, r io.Reader) (size int64, e
 			return 0, err
 		}
 		if n > 0 {
-			if err := insertChunk(ctx, b.db, name, part, buf[:n]); err != nil {
+			if err := insertChunk(ctx, b.db, name, part, b.now(), buf[:n]); err != nil {
 				return 0, classify("store body", err)
 			}
 			size += int64(n)

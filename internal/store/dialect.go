@@ -9,6 +9,7 @@ type dialect struct {
 	listed     string // the elements of the JSON array $4
 	cap        string // what the JSON object $7 has for h.account, NULL for nothing
 	like       string // LIKE that does not look at case
+	clock      string // statement that asks for the time in unix ms; "" when the database has only this machine's
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
 }
 
@@ -33,6 +34,7 @@ const (
 
 func postgresDialect() dialect {
 	return dialect{
+		clock:      `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint`,
 		lockRow:    ` FOR UPDATE`,
 		like:       `ILIKE`,
 		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,

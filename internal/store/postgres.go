@@ -29,10 +29,14 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*Store, error)
 	db.SetMaxOpenConns(opts.MaxConns + 1) // one shows that we live
 	db.SetMaxIdleConns(opts.MaxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	s := &Store{dialect: postgresDialect(), db: db, writes: transactions{db}, bodies: rows{db}, log: opts.Log, life: life{signs: advisory{db, opts.Log}}}
+	s := &Store{dialect: postgresDialect(), db: db, writes: transactions{db}, log: opts.Log, life: life{signs: advisory{db, opts.Log}}}
+	s.bodies = rows{db: db, now: s.Now}
 	err = migrateLocked(ctx, db)
 	if err == nil {
-		err = s.bodies.sweep(ctx, time.Now().Add(-orphanAge))
+		_, err = s.SetClock(ctx)
+	}
+	if err == nil {
+		err = s.bodies.sweep(ctx, s.Now().Add(-orphanAge))
 	}
 	if berr := s.life.begin(ctx, opts.Holder); err == nil {
 		err = classify(op, berr)

@@ -61,6 +61,7 @@ type Store struct {
 	bodies  bodies // the large ones
 	heads   heads  // and where the others pass through
 	life    life
+	wall    wall
 	log     *slog.Logger
 }
 

@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 // processes would, and be looked into behind the store's back.
 type database struct {
 	name string
-	dir  string // SQLite only
+	dir  string  // SQLite only
+	url  url.URL // PostgreSQL only
 	open func(ctx context.Context, opts store.Options) (*store.Store, error)
 	raw  func() (*sql.DB, error)
 }
@@ -115,7 +116,7 @@ func newPostgres(t *testing.T) database {
 	}
 	u.Path = "/" + name
 	return database{
-		name: "postgres",
+		name: "postgres", url: *u,
 		open: func(ctx context.Context, o store.Options) (*store.Store, error) {
 			return store.OpenPostgres(ctx, u.String(), o)
 		},
