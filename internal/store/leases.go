@@ -83,7 +83,7 @@ func (s *Store) ExtendLeases(ctx context.Context, holder string, ids []string, u
 // ExpireLeases is part of [relay.Store].
 func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err error) {
 	err = s.writes.do(ctx, "expire leases", func(ctx context.Context, tx querier) error {
-		if _, err := exec(ctx, tx, spendLost+` AND lease_until < $2`, millis(now), millis(now)); err != nil {
+		if _, err := exec(ctx, tx, s.dialect.spendLost()+` AND lease_until < $2`, millis(now), millis(now)); err != nil {
 			return err
 		}
 		gone, err := exec(ctx, tx, giveBack+` AND lease_until < $1`, millis(now))
@@ -105,11 +105,15 @@ func (s *Store) ReleaseLeases(ctx context.Context, holder string) error {
 	})
 }
 
-// What a holder may hold, given back at once. Messages whose holder went away may
-// have been sent: each counts against its account's limits from then on.
+// spendLost counts messages whose holder went away against their account's limits from
+// $1 on: each may have been sent, to all who wait for it.
+func (d dialect) spendLost() string {
+	return `INSERT INTO sends (account, at, recipients) SELECT account, $1, ` + d.waiting + ` FROM messages WHERE state = 'delivering'`
+}
+
+// What a holder may hold, given back at once.
 const (
 	giveBack        = `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering'`
-	spendLost       = `INSERT INTO sends (account, at, recipients) SELECT account, $1, 1 FROM messages WHERE state = 'delivering'`
 	releaseMessages = giveBack + ` AND holder = $1`
 	releaseTasks    = `UPDATE tasks SET lock_holder = '', lock_until = 0 WHERE lock_holder = $1`
 	releaseClaims   = `UPDATE grants SET claim_holder = '', claim_until = 0 WHERE claim_holder = $1`
@@ -151,7 +155,7 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 func (s *Store) release(ctx context.Context, op, holder string, now time.Time) (released int, err error) {
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
 		released = 0
-		if _, err := exec(ctx, tx, spendLost+` AND holder = $2`, millis(now), holder); err != nil {
+		if _, err := exec(ctx, tx, s.dialect.spendLost()+` AND holder = $2`, millis(now), holder); err != nil {
 			return err
 		}
 		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims, releaseLanes} {

@@ -110,3 +110,22 @@ func TestPaceCountsWhatMayHaveBeenSent(t *testing.T) {
 		}
 	})
 }
+
+// And it may have been sent to all who waited for it.
+func TestPaceCountsEverybodyItMayHaveBeenSentTo(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		for i := range 2 {
+			m := message(i, "scan")
+			m.Recipients = []relay.Recipient{{State: relay.Accepted}, {State: relay.Waiting}, {State: relay.Waiting}}
+			put(t, s, m)
+		}
+		c := relay.Claim{Holder: "gone", Now: t0, Until: after(time.Second), Most: 1, PerAccount: 1,
+			Limits: func(string) mail.Limits { return mail.Limits{RecipientsPerDay: 3} }}
+		ok(t, second(s.ClaimMessages(ctx, c)))
+		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second)))
+		c.Now, c.Until = after(3*time.Second), after(time.Hour)
+		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, c))
+	})
+}
