@@ -162,7 +162,7 @@ func (a *App) serveWeb(ctx context.Context, w webListeners) error {
 		return err
 	}
 	defer closePages() // a sign-in by code that waits ends before the database does
-	handler := a.withAPI(pages)
+	handler := proxied(a.Config.TrustedProxies, a.withAPI(pages))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.serveHTTP(ctx, w.plain, handler, nil) })
 	g.Go(func() error { return a.serveHTTP(ctx, w.tls, handler, a.webTLS()) })

@@ -26,37 +26,38 @@ import (
 
 // Config is everything `postern serve` is told from outside.
 type Config struct {
-	DataDir       string      `toml:"data_dir" default:"postern-data" help:"directory for the database, large bodies, the certificate and the master key"`
-	Database      string      `toml:"database" help:"PostgreSQL URL for several nodes (empty: SQLite in data_dir)"`
-	MasterKey     secret.Text `toml:"master_key" help:"master key itself, for those who keep it in the environment (empty: master_key_file)"`
-	MasterKeyFile string      `toml:"master_key_file" help:"file with the master key (empty: data_dir/master.key, made on first start)"`
-	MasterKeyURL  string      `toml:"master_key_url" help:"cloud key service that holds the master key: awskms://, gcpkms://, azurekeyvault:// or hashivault:// (empty: master_key_file)"`
-	Proxy         Proxy       `toml:"proxy" help:"http://, https:// or socks5:// proxy for token and Graph requests, name and password included (empty: HTTPS_PROXY)"`
-	NoProxy       string      `toml:"no_proxy" help:"who is reached past the proxy: hosts, .domains, addresses and networks, comma separated"`
-	CAFile        string      `toml:"ca_file" help:"certificate authorities in PEM, believed beside the system's"`
-	PublicURL     URL         `toml:"public_url" default:"http://localhost:9090" help:"address under which browsers reach Postern; the redirect URI follows from it"`
-	WebListen     Listen      `toml:"web_listen" default:":9090" help:"host:port of the web pages"`
-	SMTPListen    Listen      `toml:"smtp_listen" default:":587" help:"host:port of the SMTP door (STARTTLS); \"off\" closes it"`
-	SMTPSListen   Listen      `toml:"smtps_listen" default:"off" help:"host:port of the SMTP door with TLS from the first octet (:465)"`
-	ListedListen  Listen      `toml:"listed_listen" default:"off" help:"host:port of the SMTP door for machines that cannot log in (:25); they need a device with no_login and networks"`
-	LegacyListen  Listen      `toml:"legacy_listen" default:"off" help:"host:port of an SMTP door for old machines that know TLS 1.0 or 1.1 only; the log and the metrics say who still uses it"`
-	Hostname      string      `toml:"hostname" help:"name the SMTP door answers with (empty: the machine's)"`
-	HTTPSListen   Listen      `toml:"https_listen" default:"off" help:"host:port of the web pages over TLS (:443), with the certificate of the SMTP doors"`
-	AcmeHosts     Hosts       `toml:"acme_hosts" help:"hostnames to get a certificate for over ACME, comma separated (empty: none); needs acme_listen or https_listen"`
-	AcmeDirectory string      `toml:"acme_directory" default:"https://acme-v02.api.letsencrypt.org/directory" help:"the ACME authority; using it means agreeing to its terms"`
-	AcmeEmail     string      `toml:"acme_email" help:"where the ACME authority writes to (empty: nowhere)"`
-	AcmeListen    Listen      `toml:"acme_listen" default:"off" help:"host:port where the ACME authority asks by http-01; it asks at port 80 of every acme_hosts. off: it asks by tls-alpn-01 at https_listen, its port 443"`
-	TLSCert       string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
-	TLSKey        string      `toml:"tls_key" help:"key file of tls_cert in PEM"`
-	MaxMessage    Size        `toml:"max_message" default:"150MB" help:"largest message the SMTP door takes"`
-	AlertQueueAge Span        `toml:"alert_queue_age" default:"1h" help:"age of the oldest waiting message of an account that is told as queue_old; \"off\": none is"`
-	AlertDiskFree Size        `toml:"alert_disk_free" default:"1GB" help:"free space in data_dir below which disk_low is told"`
-	Simulate      Switch      `toml:"simulate" default:"off" help:"on: mail is accepted, queued and paced as ever, and sent to nobody"`
-	ResendWindow  Span        `toml:"resend_window" default:"10m" help:"a message that a device hands in again within this time, because the answer got lost, is not queued again; \"off\": it is"`
-	KeepMessages  Span        `toml:"keep_messages" default:"30d" help:"how long finished messages are remembered: delivered ones, and failed ones whose sender was told; \"off\": for ever"`
-	KeepAudit     Span        `toml:"keep_audit" default:"365d" help:"how long the audit log is kept; \"off\": for ever"`
-	LogLevel      LogLevel    `toml:"log_level" default:"info" help:"debug, info, warn or error"`
-	LogFormat     LogFormat   `toml:"log_format" default:"auto" help:"auto, text or json"`
+	DataDir        string      `toml:"data_dir" default:"postern-data" help:"directory for the database, large bodies, the certificate and the master key"`
+	Database       string      `toml:"database" help:"PostgreSQL URL for several nodes (empty: SQLite in data_dir)"`
+	MasterKey      secret.Text `toml:"master_key" help:"master key itself, for those who keep it in the environment (empty: master_key_file)"`
+	MasterKeyFile  string      `toml:"master_key_file" help:"file with the master key (empty: data_dir/master.key, made on first start)"`
+	MasterKeyURL   string      `toml:"master_key_url" help:"cloud key service that holds the master key: awskms://, gcpkms://, azurekeyvault:// or hashivault:// (empty: master_key_file)"`
+	Proxy          Proxy       `toml:"proxy" help:"http://, https:// or socks5:// proxy for token and Graph requests, name and password included (empty: HTTPS_PROXY)"`
+	NoProxy        string      `toml:"no_proxy" help:"who is reached past the proxy: hosts, .domains, addresses and networks, comma separated"`
+	CAFile         string      `toml:"ca_file" help:"certificate authorities in PEM, believed beside the system's"`
+	PublicURL      URL         `toml:"public_url" default:"http://localhost:9090" help:"address under which browsers reach Postern; the redirect URI follows from it"`
+	WebListen      Listen      `toml:"web_listen" default:":9090" help:"host:port of the web pages"`
+	SMTPListen     Listen      `toml:"smtp_listen" default:":587" help:"host:port of the SMTP door (STARTTLS); \"off\" closes it"`
+	SMTPSListen    Listen      `toml:"smtps_listen" default:"off" help:"host:port of the SMTP door with TLS from the first octet (:465)"`
+	ListedListen   Listen      `toml:"listed_listen" default:"off" help:"host:port of the SMTP door for machines that cannot log in (:25); they need a device with no_login and networks"`
+	LegacyListen   Listen      `toml:"legacy_listen" default:"off" help:"host:port of an SMTP door for old machines that know TLS 1.0 or 1.1 only; the log and the metrics say who still uses it"`
+	Hostname       string      `toml:"hostname" help:"name the SMTP door answers with (empty: the machine's)"`
+	HTTPSListen    Listen      `toml:"https_listen" default:"off" help:"host:port of the web pages over TLS (:443), with the certificate of the SMTP doors"`
+	TrustedProxies Networks    `toml:"trusted_proxies" help:"addresses and networks of reverse proxies before the web pages, comma separated: their X-Forwarded-For is believed"`
+	AcmeHosts      Hosts       `toml:"acme_hosts" help:"hostnames to get a certificate for over ACME, comma separated (empty: none); needs acme_listen or https_listen"`
+	AcmeDirectory  string      `toml:"acme_directory" default:"https://acme-v02.api.letsencrypt.org/directory" help:"the ACME authority; using it means agreeing to its terms"`
+	AcmeEmail      string      `toml:"acme_email" help:"where the ACME authority writes to (empty: nowhere)"`
+	AcmeListen     Listen      `toml:"acme_listen" default:"off" help:"host:port where the ACME authority asks by http-01; it asks at port 80 of every acme_hosts. off: it asks by tls-alpn-01 at https_listen, its port 443"`
+	TLSCert        string      `toml:"tls_cert" help:"certificate file in PEM (empty: a self-signed one in data_dir)"`
+	TLSKey         string      `toml:"tls_key" help:"key file of tls_cert in PEM"`
+	MaxMessage     Size        `toml:"max_message" default:"150MB" help:"largest message the SMTP door takes"`
+	AlertQueueAge  Span        `toml:"alert_queue_age" default:"1h" help:"age of the oldest waiting message of an account that is told as queue_old; \"off\": none is"`
+	AlertDiskFree  Size        `toml:"alert_disk_free" default:"1GB" help:"free space in data_dir below which disk_low is told"`
+	Simulate       Switch      `toml:"simulate" default:"off" help:"on: mail is accepted, queued and paced as ever, and sent to nobody"`
+	ResendWindow   Span        `toml:"resend_window" default:"10m" help:"a message that a device hands in again within this time, because the answer got lost, is not queued again; \"off\": it is"`
+	KeepMessages   Span        `toml:"keep_messages" default:"30d" help:"how long finished messages are remembered: delivered ones, and failed ones whose sender was told; \"off\": for ever"`
+	KeepAudit      Span        `toml:"keep_audit" default:"365d" help:"how long the audit log is kept; \"off\": for ever"`
+	LogLevel       LogLevel    `toml:"log_level" default:"info" help:"debug, info, warn or error"`
+	LogFormat      LogFormat   `toml:"log_format" default:"auto" help:"auto, text or json"`
 }
 
 // Key describes one setting, for flags and documentation.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,4 +186,28 @@ func (h *Hosts) UnmarshalText(b []byte) error {
 	}
 	*h = all
 	return nil
+}
+
+// Networks are addresses and networks, comma separated.
+type Networks []netip.Prefix
+
+// UnmarshalText reads a list of networks; an address is a network of one.
+func (n *Networks) UnmarshalText(b []byte) error {
+	*n = nil
+	for word := range strings.FieldsFuncSeq(string(b), func(r rune) bool { return r == ',' || r == ' ' }) {
+		p, err := netip.ParsePrefix(word)
+		if a, aerr := netip.ParseAddr(word); aerr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return fmt.Errorf("%q is no address and no network such as 10.0.0.0/8", word)
+		}
+		*n = append(*n, p.Masked())
+	}
+	return nil
+}
+
+// Contains reports whether an address is in one of the networks.
+func (n Networks) Contains(a netip.Addr) bool {
+	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }
