@@ -57,7 +57,7 @@ func newAccounts(c *cli) *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("accounts", "Accounts: mailboxes Postern signs in to", list, newAccountsShow(c), newAccountsPassword(c), newAccountsSimulate(c))
+	return group("accounts", "Accounts: mailboxes Postern signs in to", list, newAccountsShow(c), newAccountsPassword(c), newAccountsSimulate(c), newAccountsDisconnect(c), newAccountsDelete(c))
 }
 
 func purposes(a vault.Account) []string {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,34 +98,8 @@ func accountOf(ctx context.Context, a *app.App, name string) (accountFacts, erro
 	for _, t := range d.Access {
 		f.Tokens = append(f.Tokens, tokenFact{t.Resource, t.Issued, t.Expires})
 	}
-	if v.Method == vault.Application && f.ObjectID == "" && len(f.Tokens) > 0 {
-		f.ObjectID = principal(ctx, a, v)
-	}
-	f.Exchange = exchangeCommands(v, reg, f)
+	f.Exchange = vault.ExchangeCommands(d, reg)
 	return f, nil
-}
-
-// principal is the object id of the Enterprise application, which only its own
-// tokens tell: Exchange wants that one, and people find the registration's. It is
-// read for display, never for a decision; "" when there is no token to read.
-func principal(ctx context.Context, a *app.App, v vault.Account) string {
-	cred, err := a.Vault.Credential(ctx, v.Name, v.Purposes[0], vault.Cached)
-	if err != nil {
-		return ""
-	}
-	_, rest, _ := strings.Cut(cred.Token.Reveal(), ".")
-	payload, _, _ := strings.Cut(rest, ".")
-	raw, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		ObjectID string `json:"oid"`
-	}
-	if json.Unmarshal(raw, &claims) != nil {
-		return ""
-	}
-	return claims.ObjectID
 }
 
 func showAccount(w io.Writer, f accountFacts) error {

@@ -39,7 +39,7 @@ type certificateFact struct {
 
 func newApps(c *cli) *cobra.Command {
 	return group("apps", "App registrations: what signs accounts in at Microsoft",
-		newAppsList(c), newAppsShow(c), newAppsSecret(c), newAppsCertificate(c))
+		newAppsList(c), newAppsShow(c), newAppsSecret(c), newAppsCertificate(c), newAppsDelete(c))
 }
 
 func newAppsList(c *cli) *cobra.Command {

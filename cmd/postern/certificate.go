@@ -67,7 +67,7 @@ func newCertificate(ctx context.Context, c *cli, a *app.App, name string, days i
 		}()
 		to = f
 	}
-	pem, thumbprint, err := a.Vault.NewCertificate(ctx, name, time.Duration(days)*24*time.Hour)
+	pem, thumbprint, err := a.NewCertificate(ctx, who(), name, time.Duration(days)*24*time.Hour)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ next:       postern apps certificate %s use
 }
 
 func useCertificate(ctx context.Context, c *cli, a *app.App, name string) error {
-	if err := a.Vault.UseCertificate(ctx, name); err != nil {
+	if err := a.UseCertificate(ctx, who(), name); err != nil {
 		return err
 	}
 	v, err := a.Vault.App(ctx, name)

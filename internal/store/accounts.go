@@ -70,21 +70,47 @@ func refers(ctx context.Context, tx querier, op string, to subject, table string
 func (s *Store) DeleteAccount(ctx context.Context, name string) error {
 	const op = "delete account"
 	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
-		devices, err := names(ctx, tx, op, "device", `SELECT name FROM devices WHERE account = $1 ORDER BY name`, name)
+		users, err := accountUsers(ctx, tx, op, name)
 		if err != nil {
 			return err
 		}
-		tasks, err := names(ctx, tx, op, "task", `SELECT name FROM tasks WHERE account = $1 ORDER BY name`, name)
-		if err != nil {
-			return err
-		}
-		if devices+tasks != "" {
-			users := strings.Trim(devices+", "+tasks, ", ")
-			return fault.New(fault.Conflict, op, "account %q is used by %s", name, users).
+		if len(users) > 0 {
+			return fault.New(fault.Conflict, op, "account %q is used by %s", name, strings.Join(users, ", ")).
 				WithHint("delete them first, or give them another account")
+		}
+		waits, err := column[bool](ctx, tx, op, `SELECT EXISTS (SELECT 1 FROM messages WHERE account = $1 AND state IN ('queued', 'held', 'delivering'))`, name)
+		if err != nil {
+			return err
+		}
+		if waits {
+			return fault.New(fault.Conflict, op, "mail of account %q still waits in the queue", name).
+				WithHint("let it be sent, or delete it first: postern queue list --account %s", name)
 		}
 		return deleteOne(ctx, tx, subject{"account", name}, `DELETE FROM accounts WHERE name = $1`)
 	})
+}
+
+// accountUsers are the devices, tasks and alert routes that use an account.
+func accountUsers(ctx context.Context, tx querier, op, name string) (users []string, err error) {
+	for _, q := range []struct{ kind, query string }{
+		{"device", `SELECT name FROM devices WHERE account = $1 ORDER BY name`},
+		{"task", `SELECT name FROM tasks WHERE account = $1 ORDER BY name`},
+	} {
+		found, err := names(ctx, tx, op, q.kind, q.query, name)
+		if err != nil {
+			return nil, err
+		}
+		if found != "" {
+			users = append(users, found)
+		}
+	}
+	routes, err := list(ctx, tx, op, scanRoute, `SELECT settings FROM alert_routes ORDER BY name`) // few, and their settings are a document
+	for _, r := range routes {
+		if r.Account == name {
+			users = append(users, fmt.Sprintf("alert route %q", r.Name))
+		}
+	}
+	return users, err
 }
 
 // names lists what a query of names finds: `device "a", device "b"`; "" for nothing.

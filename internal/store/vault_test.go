@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/alert"
 	"postern/internal/fault"
+	"postern/internal/mail"
 	"postern/internal/store"
 	"postern/internal/vault"
 )
@@ -189,6 +191,12 @@ func TestDeleteAccount(t *testing.T) {
 		ok(t, s.DeleteDevice(ctx, "printer"))
 		failed(t, s.DeleteAccount(ctx, "scan"), fault.Conflict, `used by task "invoices"`)
 		ok(t, s.DeleteTask(ctx, "invoices"))
+		ok(t, s.PutAlertRoute(ctx, alert.Route{Name: "ops", Account: "scan", To: []mail.Address{address("ops@contoso.com")}}))
+		failed(t, s.DeleteAccount(ctx, "scan"), fault.Conflict, `used by alert route "ops"`)
+		ok(t, s.DeleteAlertRoute(ctx, "ops"))
+		m := put(t, s, message(1, "scan"))
+		failed(t, s.DeleteAccount(ctx, "scan"), fault.Conflict, "still waits")
+		ok(t, s.DeleteMessage(ctx, m.ID))
 		ok(t, s.CommitGrant(ctx, grant(), ""))
 		ok(t, s.PutSignIn(ctx, signIn("h")))
 		ok(t, s.PutLink(ctx, vault.Link{TokenHash: "l", Account: "scan", Expires: t0}))

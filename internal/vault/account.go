@@ -21,11 +21,6 @@ func (v *Vault) Account(ctx context.Context, name string) (Account, error) {
 	return v.store.Account(ctx, name)
 }
 
-// DeleteAccount removes an account with its grant.
-func (v *Vault) DeleteAccount(ctx context.Context, name string) error {
-	return v.store.DeleteAccount(ctx, name)
-}
-
 // PutAccount checks and keeps an account. A nil clear keeps the password there is,
 // an empty one takes it away; a new one lifts a pause. An account that now is another
 // mailbox, app or method loses the grant it had: that grant was somebody else's.
@@ -192,7 +187,7 @@ func personal(a mail.Address) bool {
 type Description struct {
 	Account    Account
 	SignedInAs string
-	ObjectID   string
+	ObjectID   string // of who signed in; of the Enterprise application where nobody does
 	TenantID   string
 	Scopes     []string
 	SignedInAt time.Time
@@ -229,6 +224,9 @@ func (v *Vault) Describe(ctx context.Context, name string) (Description, error) 
 	}
 	for _, a := range g.Access {
 		d.Access = append(d.Access, AccessFact{Resource: a.Resource, Issued: a.Issued, Expires: a.Expires})
+	}
+	if acct.Method == Application && d.ObjectID == "" {
+		d.ObjectID = v.principal(g)
 	}
 	return d, nil
 }

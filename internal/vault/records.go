@@ -158,11 +158,6 @@ func (v *Vault) SecretIs(a App, clear secret.Text) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(have.Reveal()), []byte(strings.TrimSpace(clear.Reveal()))) == 1
 }
 
-// DeleteApp removes an app registration that no account uses.
-func (v *Vault) DeleteApp(ctx context.Context, name string) error {
-	return v.store.DeleteApp(ctx, name)
-}
-
 // registration opens an app's credential for a request.
 func (v *Vault) registration(a App) (entra.Registration, error) {
 	reg := entra.Registration{Cloud: a.Cloud, Tenant: a.Tenant, ClientID: a.ClientID}

@@ -185,7 +185,7 @@ type Store interface {
 	Accounts(ctx context.Context) ([]Account, error)
 	Account(ctx context.Context, name string) (Account, error)
 	PutAccount(ctx context.Context, a Account) error      // insert, or replace all but State, By, Reason, Since, ProbeAt
-	DeleteAccount(ctx context.Context, name string) error // with its grant; Conflict while devices or tasks use it
+	DeleteAccount(ctx context.Context, name string) error // with its grant; Conflict while something uses it, or its mail waits
 	// SetState makes a transition and reports whether the state differs from before.
 	// A token alone does not lift what a mail server paused: Active by Provider leaves
 	// a pause by Server as it is, unchanged.
