@@ -27,6 +27,9 @@ func newFetchLedger(c *cli) *cobra.Command {
 				if asJSON {
 					return writeJSON(c.stdout, some(entries))
 				}
+				if n := len(entries); n == f.Limit {
+					defer func() { _, _ = fmt.Fprintf(c.stderr, "older ones: --after %s\n", entries[n-1].Mark()) }()
+				}
 				return table(c.stdout, "FOLDER\tUID\tSTATE\tFILES\tTRIES\tUPDATED\tSUBJECT\tREASON", func(line func(...string)) {
 					for _, e := range entries {
 						line(e.Folder, e.UID, string(e.State), fmt.Sprint(len(e.Files)), fmt.Sprint(e.Attempts), when(e.Updated), e.Subject, e.Reason)
@@ -37,7 +40,7 @@ func newFetchLedger(c *cli) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().IntVar(&f.Limit, "limit", 50, "at most so many")
-	cmd.Flags().IntVar(&f.Offset, "skip", 0, "pass over so many first")
+	cmd.Flags().StringVar(&f.After, "after", "", "go on after this place (paging)")
 	chooseEntries(cmd.Flags(), &f)
 	cmd.AddCommand(newLedgerShow(c), newLedgerAct(c, fetch.Reprocess), newLedgerAct(c, fetch.Reset))
 	return cmd
@@ -179,7 +182,7 @@ func newLedgerAct(c *cli, act fetch.LedgerAction) *cobra.Command {
 			}
 			f.Task = name[0]
 			return c.with(cmd.Context(), func(a *app.App) error {
-				n, err := a.FetchOperator().Do(cmd.Context(), who(), act, f)
+				n, err := a.FetchOperator().Do(cmd.Context(), who(), act, f, nil)
 				if err != nil {
 					return err
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,7 +18,7 @@ type Tasks interface {
 	Tasks(ctx context.Context) ([]fetch.Task, error)
 	Task(ctx context.Context, name string) (fetch.Task, error)
 	Runs(ctx context.Context, task string, limit int) ([]fetch.Run, error)
-	Entries(ctx context.Context, f fetch.Filter) ([]fetch.Entry, error)
+	SearchEntries(ctx context.Context, f fetch.Filter, patience time.Duration) (found []fetch.Entry, next string, err error)
 }
 
 type taskInput struct {
@@ -79,13 +80,14 @@ func (c Choice) filter() (fetch.Filter, error) {
 
 type pageInput struct {
 	Choice
-	Limit  int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	Offset int `query:"offset" minimum:"0" doc:"Pass over so many first."`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	After string `query:"after" maxLength:"4096" doc:"Only messages after this place: next of the page before."`
 }
 
 type ledgerOutput struct {
 	Body struct {
 		Messages []fetch.Entry `json:"messages" doc:"The newest first."`
+		Next     string        `json:"next,omitempty" doc:"The after of the next page; left out on the last one. A page of a search may be short, even empty, and still have a next one."`
 	}
 }
 
@@ -180,8 +182,8 @@ func (s *server) ledger(ctx context.Context, in *pageInput) (*ledgerOutput, erro
 		_, err = s.Tasks.Task(ctx, in.Task)
 	}
 	if err == nil {
-		f.Limit, f.Offset = in.Limit, in.Offset
-		out.Body.Messages, err = s.Tasks.Entries(ctx, f)
+		f.Limit, f.After = in.Limit, in.After
+		out.Body.Messages, out.Body.Next, err = s.Tasks.SearchEntries(ctx, f, searchPatience)
 	}
 	if err != nil {
 		return nil, s.problem(ctx, err)
@@ -212,7 +214,7 @@ func (s *server) changeLedger(act fetch.LedgerAction) func(context.Context, *cha
 		}
 		out := new(changeOutput)
 		if err == nil {
-			out.Body.Messages, err = s.Fetch.Do(ctx, "api:"+caller(ctx).Name, act, f)
+			out.Body.Messages, err = s.Fetch.Do(ctx, "api:"+caller(ctx).Name, act, f, nil)
 		}
 		if err != nil {
 			return nil, s.problem(ctx, err)

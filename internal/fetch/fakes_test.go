@@ -165,7 +165,19 @@ func (m *memory) Entries(_ context.Context, f Filter) ([]Entry, error) {
 	all := m.find(func(e Entry) bool {
 		return e.Task == f.Task && (f.UID == "" || e.UID == f.UID) && (len(f.States) == 0 || slices.Contains(f.States, e.State))
 	})
-	return all[min(f.Offset, len(all)):min(f.Offset+cmp.Or(f.Limit, 100), len(all))], nil
+	order := func(a, b Mark) int { return cmp.Or(a.Updated.Compare(b.Updated), byNumber(a.UID, b.UID)) }
+	slices.SortFunc(all, func(a, b Entry) int { return order(b.Mark(), a.Mark()) })
+	if f.After != "" {
+		after, err := ParseMark(f.After)
+		if err != nil {
+			return nil, err
+		}
+		all = slices.DeleteFunc(all, func(e Entry) bool {
+			e.Updated = e.Updated.Truncate(time.Millisecond)
+			return order(e.Mark(), after) >= 0
+		})
+	}
+	return all[:min(cmp.Or(f.Limit, 100), len(all))], nil
 }
 
 func (m *memory) PutLines(_ context.Context, run string, first int, lines ...Line) error {

@@ -178,7 +178,7 @@ type Line struct {
 	Text string    `json:"text"`
 }
 
-// Filter chooses entries of a task; the zero values choose all.
+// Filter chooses entries; the zero values choose all.
 type Filter struct {
 	Task   string
 	Folder string // the end of the place: INBOX
@@ -186,8 +186,8 @@ type Filter struct {
 	States []EntryState
 	Text   string // in sender, subject, Message-ID or a file's name
 	Run    string
-	Limit  int // 0: 100
-	Offset int
+	Limit  int    // 0: 100
+	After  string // the [Mark] of the last one seen, for paging
 }
 
 // Ledger is the durable memory of tasks. Missing is fault.NotFound, a lost race

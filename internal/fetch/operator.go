@@ -67,55 +67,74 @@ func (o Operator) Stop(ctx context.Context, who, task string) error {
 // atOnce is how many entries are changed in one commit.
 const atOnce = 500
 
-// Do changes the entries that the filter chooses, and says how many. Those that are on
-// their way are left alone: the next run brings them to their end. The task must not
-// run meanwhile; fault.Conflict when it does.
-func (o Operator) Do(ctx context.Context, who string, act LedgerAction, f Filter) (n int, err error) {
-	now := o.cfg.Now()
-	holder := o.cfg.Holder + "/by-hand-" + mail.NewID(now)
-	err = o.cfg.Ledger.LockTask(ctx, f.Task, holder, now, now.Add(o.cfg.Lease))
+// Do changes the entries of a task that the filter chooses, and says how many; tell
+// hears of it on the way, and may be nil. Those that are on their way to their end are
+// left alone: the next run brings them there. The task must not run meanwhile;
+// fault.Conflict when it does.
+func (o Operator) Do(ctx context.Context, who string, act LedgerAction, f Filter, tell func(n int)) (n int, err error) {
+	return o.locked(ctx, who, act, f.Task, f.String(), func(keep func() error) (n int, err error) {
+		f.Limit, f.After = atOnce, ""
+		for {
+			page, err := o.cfg.Ledger.Entries(ctx, f)
+			if err != nil || len(page) == 0 {
+				return n, err
+			}
+			f.After = page[len(page)-1].Mark().String() // what is changed now stands before it
+			changed, err := o.change(ctx, who, act, page)
+			if n += changed; err != nil {
+				return n, err
+			}
+			if tell != nil {
+				tell(n)
+			}
+			if err := keep(); err != nil {
+				return n, err
+			}
+		}
+	})
+}
+
+// DoEntries changes some entries of one task, and says how many. One that is gone is
+// passed over.
+func (o Operator) DoEntries(ctx context.Context, who string, act LedgerAction, task string, keys ...Key) (int, error) {
+	return o.locked(ctx, who, act, task, "chosen by hand", func(func() error) (int, error) {
+		var chosen []Entry
+		for _, k := range keys {
+			k.Task = task
+			e, err := o.cfg.Ledger.Entry(ctx, k)
+			if err == nil {
+				chosen = append(chosen, e)
+			} else if !errors.Is(err, fault.NotFound) {
+				return 0, err
+			}
+		}
+		return o.change(ctx, who, act, chosen)
+	})
+}
+
+// locked has do change entries of a task while it cannot run, and writes down what came
+// of it. do keeps the lock by calling keep.
+func (o Operator) locked(ctx context.Context, who string, act LedgerAction, task, what string, do func(keep func() error) (int, error)) (n int, err error) {
+	holder := o.cfg.Holder + "/by-hand-" + mail.NewID(o.cfg.Now())
+	lock := func() error {
+		now := o.cfg.Now()
+		return o.cfg.Ledger.LockTask(ctx, task, holder, now, now.Add(o.cfg.Lease))
+	}
+	err = lock()
 	if errors.Is(err, fault.Conflict) {
-		return 0, fault.New(fault.Conflict, string(act), "%w", err).WithHint("wait for the run to end, or: postern fetch stop %s", f.Task)
+		return 0, fault.New(fault.Conflict, string(act), "%w", err).WithHint("wait for the run to end, or: postern fetch stop %s", task)
 	}
 	if err != nil {
 		return 0, err
 	}
-	n, err = o.each(ctx, who, act, f)
+	n, err = do(lock)
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err = errors.Join(err, o.cfg.Ledger.UnlockTask(rest, f.Task, holder))
+	err = errors.Join(err, o.cfg.Ledger.UnlockTask(rest, task, holder))
 	if n > 0 {
-		err = errors.Join(err, o.Audit(rest, who, "fetch "+string(act), f.Task, fmt.Sprintf("%d messages: %s", n, f)))
+		err = errors.Join(err, o.Audit(rest, who, "fetch "+string(act), task, fmt.Sprintf("%d messages: %s", n, what)))
 	}
 	return n, err
-}
-
-func (o Operator) each(ctx context.Context, who string, act LedgerAction, f Filter) (n int, err error) {
-	f.Limit, f.Offset = atOnce, 0
-	var chosen []Entry
-	for {
-		page, err := o.cfg.Ledger.Entries(ctx, f)
-		if err != nil {
-			return 0, err
-		}
-		for _, e := range page {
-			if changeable(e, act) {
-				chosen = append(chosen, e)
-			}
-		}
-		if f.Offset += len(page); len(page) < atOnce {
-			break
-		}
-	}
-	for len(chosen) > 0 {
-		now := chosen[:min(atOnce, len(chosen))]
-		chosen = chosen[len(now):]
-		if err := o.change(ctx, who, act, now); err != nil {
-			return n, err
-		}
-		n += len(now)
-	}
-	return n, nil
 }
 
 func changeable(e Entry, act LedgerAction) bool {
@@ -126,21 +145,32 @@ func changeable(e Entry, act LedgerAction) bool {
 	return act == Reset || e.UID != cutOffMark
 }
 
-func (o Operator) change(ctx context.Context, who string, act LedgerAction, entries []Entry) error {
-	if act == Reset {
-		keys := make([]Key, 0, len(entries))
-		for _, e := range entries {
-			keys = append(keys, e.Key)
+// change changes those of the entries that may be, in one commit, and says how many.
+func (o Operator) change(ctx context.Context, who string, act LedgerAction, entries []Entry) (int, error) {
+	var chosen []Entry
+	var keys []Key
+	for _, e := range entries {
+		if !changeable(e, act) {
+			continue
 		}
-		return o.cfg.Ledger.DropEntries(ctx, keys...)
-	}
-	for i := range entries {
-		e := &entries[i]
 		e.State, e.Attempts, e.Reason, e.Files, e.Updated = EntryFailed, 0, "to be taken again, says "+who, nil, o.cfg.Now()
 		e.Acted, e.Receipt = false, ""
 		e.Again++
+		chosen, keys = append(chosen, e), append(keys, e.Key)
 	}
-	return o.cfg.Ledger.PutEntries(ctx, entries...)
+	if len(chosen) == 0 {
+		return 0, nil
+	}
+	var err error
+	if act == Reset {
+		err = o.cfg.Ledger.DropEntries(ctx, keys...)
+	} else {
+		err = o.cfg.Ledger.PutEntries(ctx, chosen...)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(chosen), nil
 }
 
 // Log is what a run did, line by line; of the last run when none is named.

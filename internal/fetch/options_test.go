@@ -349,14 +349,14 @@ func TestReprocessAndReset(t *testing.T) {
 		return nil
 	}}
 	f := Filter{Task: b.task.Name, UID: "1"}
-	if n, err := o.Do(t.Context(), "anna", Reprocess, f); n != 1 || err != nil {
+	if n, err := o.Do(t.Context(), "anna", Reprocess, f, nil); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	if r := b.run(t); r.Saved != 1 || !exists(b.task.Handover.Directory, "a (2).pdf") {
 		t.Errorf("%+v, %q", r, snapshot(t, b.task.Handover.Directory))
 	}
 	bodies := p.bodies
-	if n, err := o.Do(t.Context(), "anna", Reset, Filter{Task: b.task.Name, States: []EntryState{NoMatch}}); n != 1 || err != nil {
+	if n, err := o.Do(t.Context(), "anna", Reset, Filter{Task: b.task.Name, States: []EntryState{NoMatch}}, nil); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	if r := b.run(t); r.Looked != 1 || p.bodies != bodies+1 {
@@ -366,7 +366,7 @@ func TestReprocessAndReset(t *testing.T) {
 		t.Errorf("audit %q", audit)
 	}
 	must(t, b.ledger.LockTask(t.Context(), b.task.Name, "a run", b.now, b.now.Add(time.Hour)))
-	if _, err := o.Do(t.Context(), "anna", Reset, f); !errors.Is(err, fault.Conflict) || fault.HintOf(err) == "" {
+	if _, err := o.Do(t.Context(), "anna", Reset, f, nil); !errors.Is(err, fault.Conflict) || fault.HintOf(err) == "" {
 		t.Errorf("beside a run: %v", err)
 	}
 }
@@ -377,7 +377,7 @@ func TestReprocessIsADeliveryOfItsOwn(t *testing.T) {
 	b := targetBench(t, newPost(message("1", "a.pdf", "x")), s, true, nil)
 	b.run(t)
 	o := Operator{b.Fetcher, func(context.Context, string, string, string, string) error { return nil }}
-	if _, err := o.Do(t.Context(), "anna", Reprocess, Filter{Task: b.task.Name}); err != nil {
+	if _, err := o.Do(t.Context(), "anna", Reprocess, Filter{Task: b.task.Name}, nil); err != nil {
 		t.Fatal(err)
 	}
 	b.run(t)

@@ -122,7 +122,8 @@ type Filter struct {
 	Device  string
 	State   State
 	Text    string // part of sender, recipients, subject, Message-ID or number, without case
-	After   string // messages with ID > After, for paging
+	After   string // messages behind this ID, for paging
+	Newest  bool   // the newest first, not the oldest
 	Limit   int    // 0 means 100
 }
 
@@ -196,7 +197,7 @@ type Store interface {
 
 	Body(ctx context.Context, id string) (io.ReadCloser, error)
 	Message(ctx context.Context, id string) (Message, error)
-	Messages(ctx context.Context, f Filter) ([]Message, error) // oldest first
+	Messages(ctx context.Context, f Filter) ([]Message, error)
 	Counts(ctx context.Context) (map[State]int, error)
 	// RequeueMessage makes a queued or failed message due at once; its waiting
 	// recipients stay, refused ones wait again. Conflict while it is being delivered.

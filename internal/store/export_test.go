@@ -8,6 +8,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"postern/internal/fetch"
 	"postern/internal/relay"
 )
 
@@ -37,4 +38,9 @@ func (s *Store) Do(ctx context.Context, op string, c func(ctx context.Context, t
 // SearchBy is Search with steps of another length.
 func (s *Store) SearchBy(ctx context.Context, f relay.Filter, patience time.Duration, step int) ([]relay.Message, string, error) {
 	return s.search(ctx, f, patience, step)
+}
+
+// SearchEntriesBy is SearchEntries with steps of another length.
+func (s *Store) SearchEntriesBy(ctx context.Context, f fetch.Filter, patience time.Duration, step int) ([]fetch.Entry, string, error) {
+	return s.searchEntries(ctx, f, patience, step)
 }

@@ -177,7 +177,7 @@ func TestEntriesAreChosen(t *testing.T) {
 			want []fetch.Entry
 		}{
 			{fetch.Filter{}, []fetch.Entry{three, two, one}},
-			{fetch.Filter{Limit: 1, Offset: 1}, []fetch.Entry{two}},
+			{fetch.Filter{Limit: 1, After: three.Mark().String()}, []fetch.Entry{two}},
 			{fetch.Filter{UID: "1"}, []fetch.Entry{one}},
 			{fetch.Filter{Folder: "Archive_1"}, []fetch.Entry{two}},
 			{fetch.Filter{States: []fetch.EntryState{fetch.Done, fetch.EntryFailed}}, []fetch.Entry{three, one}},

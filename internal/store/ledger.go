@@ -2,9 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
-	"strconv"
-	"strings"
 
 	"postern/internal/fetch"
 )
@@ -111,37 +108,4 @@ func (s *Store) DropEntries(ctx context.Context, keys ...fetch.Key) error {
 		}
 		return nil
 	})
-}
-
-// Entries is part of [fetch.Ledger].
-func (s *Store) Entries(ctx context.Context, f fetch.Filter) ([]fetch.Entry, error) {
-	where, args := []string{`task = $1`}, []any{f.Task}
-	add := func(condition string, arg any) {
-		args = append(args, arg)
-		where = append(where, strings.ReplaceAll(condition, "$?", "$"+strconv.Itoa(len(args))))
-	}
-	if f.Folder != "" {
-		add(`folder LIKE $? ESCAPE '!'`, "%/"+likeEscaper.Replace(f.Folder))
-	}
-	if f.UID != "" {
-		add(`uid = $?`, f.UID)
-	}
-	if f.Run != "" {
-		add(`run = $?`, f.Run)
-	}
-	if f.Text != "" {
-		add(`lower(message_id || ' ' || files || ' ' || details) LIKE $? ESCAPE '!'`, "%"+likeEscaper.Replace(strings.ToLower(f.Text))+"%")
-	}
-	if len(f.States) > 0 {
-		var marks []string
-		for _, state := range f.States {
-			args = append(args, string(state))
-			marks = append(marks, "$"+strconv.Itoa(len(args)))
-		}
-		where = append(where, `state IN (`+strings.Join(marks, ", ")+`)`)
-	}
-	args = append(args, limitOr100(f.Limit), f.Offset)
-	return list(ctx, s.db, "read ledger", scanEntry, `SELECT `+entryColumns+` FROM entries WHERE `+strings.Join(where, ` AND `)+
-		` ORDER BY updated DESC, folder DESC, uid_validity DESC, LENGTH(uid) DESC, uid DESC`+
-		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, len(args)-1, len(args)), args...)
 }

@@ -25,8 +25,10 @@ func (s *Store) Search(ctx context.Context, f relay.Filter, patience time.Durati
 
 func (s *Store) search(ctx context.Context, f relay.Filter, patience time.Duration, at int) (found []relay.Message, next string, err error) {
 	limit := limitOr100(f.Limit)
+	way := wayOf(&f)
 	for end := time.Now().Add(patience); ; {
-		steps, err := list(ctx, s.db, "search messages", scanText, `SELECT id FROM messages WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2`, f.After, at-1)
+		steps, err := list(ctx, s.db, "search messages", scanText,
+			`SELECT id FROM messages WHERE id `+way.behind+` $1 ORDER BY id`+way.order+` LIMIT 1 OFFSET $2`, f.After, at-1)
 		if err != nil {
 			return nil, "", err
 		}
@@ -47,6 +49,20 @@ func (s *Store) search(ctx context.Context, f relay.Filter, patience time.Durati
 	}
 }
 
+// way is the direction of a listing.
+type way struct{ behind, upTo, order string }
+
+// wayOf is a filter's; that of the newest begins behind every id.
+func wayOf(f *relay.Filter) way {
+	if !f.Newest {
+		return way{">", "<=", ""}
+	}
+	if f.After == "" {
+		f.After = "~" // ids are of letters and digits
+	}
+	return way{"<", ">=", " DESC"}
+}
+
 func scanText(row scanner) (text string, err error) {
 	err = row.Scan(&text)
 	return text, err
@@ -59,13 +75,14 @@ func (s *Store) Messages(ctx context.Context, f relay.Filter) ([]relay.Message, 
 
 // messages lists those up to an id; "" is to the end.
 func (s *Store) messages(ctx context.Context, f relay.Filter, last string) ([]relay.Message, error) {
-	query, args := `SELECT `+messageColumns+` FROM messages WHERE id > $1`, []any{f.After}
+	way := wayOf(&f)
+	query, args := `SELECT `+messageColumns+` FROM messages WHERE id `+way.behind+` $1`, []any{f.After}
 	and := func(condition, value string) {
 		args = append(args, value)
 		query += ` AND ` + strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args)))
 	}
 	if last != "" {
-		and(`id <= ?`, last)
+		and(`id `+way.upTo+` ?`, last)
 	}
 	by := "%s = ?"
 	if f.State != "" {
@@ -91,13 +108,18 @@ func (s *Store) messages(ctx context.Context, f relay.Filter, last string) ([]re
 		and(`(id`+like+` OR subject`+like+` OR message_id`+like+` OR sender`+like+` OR recipients`+like+`)`, "%"+likeEscaper.Replace(f.Text)+"%")
 	}
 	args = append(args, limitOr100(f.Limit))
-	return list(ctx, s.db, "list messages", scanMessage, query+fmt.Sprintf(` ORDER BY id LIMIT $%d`, len(args)), args...)
+	return list(ctx, s.db, "list messages", scanMessage, query+` ORDER BY id`+way.order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 }
 
 // few reports whether not many messages are in a state.
 func (s *Store) few(ctx context.Context, state relay.State) (bool, error) {
-	n, err := column[int](ctx, s.db, "list messages", `SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = $1 LIMIT $2) AS found`, string(state), fewMessages)
+	n, err := s.CountUpTo(ctx, state, fewMessages)
 	return n < fewMessages, err
+}
+
+// CountUpTo counts the messages in a state, and stops at a number.
+func (s *Store) CountUpTo(ctx context.Context, state relay.State, most int) (int, error) {
+	return column[int](ctx, s.db, "list messages", `SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = $1 LIMIT $2) AS found`, string(state), most)
 }
 
 // likeEscaper takes the meaning from LIKE's signs.

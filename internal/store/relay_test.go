@@ -196,8 +196,8 @@ func TestSearchGoesOnWhereItStopped(t *testing.T) {
 			m.Subject = []string{"invoice", "letter"}[min(i%11, 1)] // 0, 11 and 22
 			all = append(all, put(t, s, m))
 		}
-		search := func(limit int, patience time.Duration) (ids []string, pages int) {
-			f := relay.Filter{Text: "INVOICE", Limit: limit}
+		search := func(limit int, patience time.Duration, newest bool) (ids []string, pages int) {
+			f := relay.Filter{Text: "INVOICE", Limit: limit, Newest: newest}
 			for {
 				found, next, err := s.SearchBy(t.Context(), f, patience, 10)
 				ok(t, err)
@@ -221,8 +221,14 @@ func TestSearchGoesOnWhereItStopped(t *testing.T) {
 			{"a step a page", 100, 0, 3},
 			{"one a page", 1, time.Hour, 4},
 		} {
-			if ids, pages := search(c.limit, c.patience); !slices.Equal(ids, want) || pages != c.pages {
-				t.Errorf("%s: %v in %d pages", c.name, ids, pages)
+			for _, newest := range []bool{false, true} {
+				ids, pages := search(c.limit, c.patience, newest)
+				if newest {
+					slices.Reverse(ids)
+				}
+				if !slices.Equal(ids, want) || pages != c.pages {
+					t.Errorf("%s, newest first %t: %v in %d pages", c.name, newest, ids, pages)
+				}
 			}
 		}
 	})
