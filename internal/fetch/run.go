@@ -111,6 +111,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.path, err = r.task.Handover.pathTemplate(); err != nil {
 		return err
 	}
+	if r.opts.DryRun && r.task.Created.IsZero() { // its directory is made when it is saved
+		return nil
+	}
 	if err := r.disk.check(); err != nil {
 		return err
 	}

@@ -104,10 +104,27 @@ func (f *Fetcher) RunTask(ctx context.Context, name string, opts Options) (Run, 
 	if err != nil {
 		return Run{}, fmt.Errorf("fetch %s: %w", name, err)
 	}
+	return f.runTask(ctx, task, opts)
+}
+
+// Try is a dry run of a task that need not be saved. Before a task is, nothing is known
+// of its messages: it looks at whatever is there, the newest first.
+func (f *Fetcher) Try(ctx context.Context, task Task, opts Options) (Run, error) {
+	opts.DryRun = true
+	if task.Created.IsZero() {
+		opts.Everything, task.Source.Start = true, StartAll
+	}
+	if err := task.Check(); err != nil {
+		return Run{}, err
+	}
+	return f.runTask(ctx, task, opts)
+}
+
+func (f *Fetcher) runTask(ctx context.Context, task Task, opts Options) (_ Run, err error) {
 	now := f.cfg.Now()
 	r := &run{
 		Fetcher: f, task: task, opts: opts, disk: newDisk(task, f.cfg.Spool, f.step),
-		rec: Run{ID: mail.NewID(now), Task: name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]bool), suspect: make(map[Key]bool),
+		rec: Run{ID: mail.NewID(now), Task: task.Name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]bool), suspect: make(map[Key]bool),
 	}
 	r.opts.Everything = opts.Everything && opts.DryRun
 	if opts.DryRun {
@@ -116,7 +133,7 @@ func (f *Fetcher) RunTask(ctx context.Context, name string, opts Options) (Run, 
 		err = r.locked(ctx)
 	}
 	if err != nil {
-		return r.rec, fmt.Errorf("fetch %s: %w", name, err)
+		return r.rec, fmt.Errorf("fetch %s: %w", task.Name, err)
 	}
 	return r.rec, nil
 }
