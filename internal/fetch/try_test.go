@@ -14,7 +14,7 @@ import (
 func TestTryBeforeTheTaskIsSaved(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", "beta"))
-	b := newBench(t, p)
+	b := newBench(t, p, func(*Task) {})
 	task := b.task
 	task.Name, task.Source.Start, task.Created = "unsaved", StartNew, time.Time{}
 	task.Handover.Directory = filepath.Join(t.TempDir(), "not", "there")
