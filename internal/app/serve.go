@@ -42,7 +42,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })
 	g.Go(func() error { return a.Desk.Run(ctx) })
-	g.Go(func() error { return a.serveWeb(ctx, pages) })
+	g.Go(func() error { return a.serveWeb(ctx, pages, doors) })
 	if issuer := a.issuer.Load(); issuer != nil {
 		if err := issuer.Read(ctx); err != nil {
 			a.log.WarnContext(ctx, "the certificate got by ACME was not read; another one serves", "error", err)
@@ -156,8 +156,8 @@ func (a *App) hostname() string {
 }
 
 // serveWeb serves the pages, in the clear and over TLS.
-func (a *App) serveWeb(ctx context.Context, w webListeners) error {
-	pages, closePages, err := a.webHandler()
+func (a *App) serveWeb(ctx context.Context, w webListeners, doors []openDoor) error {
+	pages, closePages, err := a.webHandler(doors)
 	if err != nil {
 		return err
 	}
@@ -206,10 +206,10 @@ func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handle
 }
 
 // webHandler makes the pages, and what ends their work in the background.
-func (a *App) webHandler() (http.Handler, func(), error) {
+func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
-		Pretending: a.pretending, Apply: a.ApplyAs,
+		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors},
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
 	})
 	if err != nil {

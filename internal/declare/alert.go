@@ -111,8 +111,8 @@ func (a Applier) putAlert(ctx context.Context, want alert.Route, clear *secret.T
 	})
 }
 
-// exportAlert writes a route down, without its secret.
-func exportAlert(r alert.Route) Alert {
+// AlertOf writes a route down, without its secret.
+func AlertOf(r alert.Route) Alert {
 	d := Alert{Name: r.Name, Account: r.Account, FromName: r.FromName, ReplyTo: r.ReplyTo, Subject: r.Subject, Text: r.Text, HTML: r.HTML,
 		Webhook: r.Webhook, PerHour: r.PerHour, Disabled: r.Disabled}
 	for _, e := range r.Events {

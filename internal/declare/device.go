@@ -92,8 +92,8 @@ func network(text string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-// export writes a device down, without its password.
-func export(v door.Device) Device {
+// DeviceOf writes a device down, without its password.
+func DeviceOf(v door.Device) Device {
 	d := Device{Name: v.Name, Account: v.Account, Disabled: v.Disabled, NoLogin: v.Policy.NoLogin,
 		MaxSize: fetch.Size(v.Policy.MaxSize), PerMinute: v.Policy.PerMinute}
 	if v.Policy.Rewrite {

@@ -46,7 +46,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range devices {
-		doc.Devices = append(doc.Devices, export(v))
+		doc.Devices = append(doc.Devices, DeviceOf(v))
 	}
 	tasks, err := a.Tasks.Tasks(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range routes {
-		doc.Alerts = append(doc.Alerts, exportAlert(v))
+		doc.Alerts = append(doc.Alerts, AlertOf(v))
 	}
 	return doc, nil
 }

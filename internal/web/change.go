@@ -2,10 +2,14 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/declare"
+	"postern/internal/fault"
 )
 
 // patience is how long a page waits for all that it looks up. What is not there by
@@ -23,4 +27,44 @@ func (s *Server) who(*http.Request) string { return "web:admin" }
 // apply makes what a form says, by the same checks as a declared document.
 func (s *Server) apply(r *http.Request, doc declare.Document) ([]declare.Change, error) {
 	return s.Apply(r.Context(), s.who(r), doc)
+}
+
+// refused says beside its field what is wrong with it, where an error names one of the
+// form's fields first, as documents' errors do; else above the form. What is not the
+// typing's fault is logged.
+func (s *Server) refused(r *http.Request, f *form, err error, fields ...string) {
+	if e := fault.As(err); e != nil && e.Kind == fault.Invalid && e.Err != nil {
+		if name, say, found := strings.Cut(e.Err.Error(), ": "); found && slices.Contains(fields, name) {
+			f.wrong(name, sentence(say))
+			return
+		}
+	} else {
+		s.Log.WarnContext(r.Context(), "what a form says could not be done", "page", r.URL.Path, "error", err)
+	}
+	f.refuse(err)
+}
+
+// failThing says that what a page is about is not there, or cannot be looked up.
+func (s *Server) failThing(w http.ResponseWriter, r *http.Request, err error, title, list string) {
+	p := gonePage{sheet: s.sheet(w, r, title, list), Back: list, Text: "It may have been deleted meanwhile."}
+	if errors.Is(err, fault.NotFound) {
+		s.show(w, r, http.StatusNotFound, "gone.html", p)
+		return
+	}
+	s.Log.ErrorContext(r.Context(), "a page could not be made", "page", r.URL.Path, "error", err)
+	status := http.StatusServiceUnavailable
+	p.Title, p.Text, p.Next = "This did not work", "", sentence(fault.HintOf(err))
+	if e := fault.As(err); e != nil && (e.Kind == fault.Invalid || e.Kind == fault.Conflict) {
+		status, p.Text = http.StatusConflict, sentence(e.Error())
+	}
+	if p.Text == "" && p.Next == "" {
+		p.Next = "Try again in a few minutes. The log says why."
+	}
+	s.show(w, r, status, "gone.html", p)
+}
+
+// gonePage says why there is no page.
+type gonePage struct {
+	sheet
+	Text, Next, Back string
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"postern/internal/declare"
 	"postern/internal/fault"
 	"postern/internal/mail"
 	"postern/internal/secret"
@@ -152,11 +153,17 @@ type site struct {
 	log    *strings.Builder
 	client *http.Client
 	ready  error
+
+	devices  *fakeDevices
+	alerts   *fakeAlerts
+	applied  []declare.Document
+	appliers []string
+	refuse   error // answers every apply
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, log: &strings.Builder{}, vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
+	s := &site{t: t, log: &strings.Builder{}, devices: newFakeDevices(), alerts: newFakeAlerts(), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
 	s.vault.await = func(ctx context.Context, _ vault.DeviceSignIn) (vault.Result, error) {
 		<-ctx.Done() // nobody types the code
 		return vault.Result{}, ctx.Err()
@@ -176,7 +183,7 @@ func newSite(t *testing.T) *site {
 func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	h, err := web.New(web.Config{
-		Vault: s.vault, PublicURL: public, Version: "test",
+		Vault: s.vault, PublicURL: public, Version: "test", Devices: s.devices, Alerts: s.alerts, Apply: s.apply,
 		Authenticate: func(_ context.Context, user string, p secret.Text) bool {
 			return user == "admin" && p.Reveal() == password
 		},

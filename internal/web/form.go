@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"postern/internal/fault"
@@ -55,6 +56,20 @@ func (f form) need(names ...string) {
 			f.wrong(name, "Fill this in.")
 		}
 	}
+}
+
+// count reads a field that holds a number which is not below 0; empty is 0.
+func (f form) count(name string) int {
+	text := f.Get(name)
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		f.wrong(name, "Type a whole number.")
+		return 0
+	}
+	return n
 }
 
 // refuse says what an error of the rooms below means for the form as a whole.

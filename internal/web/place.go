@@ -29,6 +29,7 @@ type place struct {
 func (s *Server) places() []place {
 	return slices.Concat(
 		s.accountPlaces(),
+		s.devicePlaces(),
 	)
 }
 
@@ -48,7 +49,7 @@ type group struct {
 // entry that the page belongs to.
 func navigation(here string) []group {
 	groups := []group{
-		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}}},
+		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/devices", Label: "Devices"}}},
 	}
 	for _, g := range groups {
 		for i := range g.Entries {

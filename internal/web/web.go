@@ -66,6 +66,8 @@ type Config struct {
 	Ready        func(ctx context.Context) error
 	Pretending   func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
 	Metrics      http.Handler                              // behind the same password
+	Devices      Devices
+	Alerts       Alerts
 	// Apply makes what a document says, and writes down who wanted it.
 	Apply func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
 	Log   *slog.Logger

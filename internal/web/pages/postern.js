@@ -51,11 +51,13 @@
   const dress = root => {
     for (const t of root.querySelectorAll("time[datetime]")) t.title = new Date(t.dateTime).toLocaleString();
     for (const b of root.querySelectorAll("[data-copy]")) b.hidden = !navigator.clipboard;
+    for (const b of root.querySelectorAll("[data-print]")) b.hidden = false;
   };
 
   document.addEventListener("click", e => {
     const button = e.target.closest("[data-copy]");
     if (button) copy(button).catch(() => {});
+    if (e.target.closest("[data-print]")) print();
     const all = e.target.closest("[data-all]"); // ticks every box of that name
     if (all) for (const box of document.getElementsByName(all.dataset.all)) box.checked = all.checked;
   });

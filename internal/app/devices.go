@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/url"
+	"strconv"
+
+	"postern/internal/check"
+	"postern/internal/declare"
+	"postern/internal/door"
+	"postern/internal/secret"
+	"postern/internal/web"
+)
+
+// DeleteDevice removes a device; it is let in no more, within seconds. What it handed
+// in goes on its way.
+func (a *App) DeleteDevice(ctx context.Context, who, name string) error {
+	if err := a.Store.DeleteDevice(ctx, name); err != nil {
+		return err
+	}
+	return a.WriteDown(ctx, who, "delete device", name, "")
+}
+
+// NewDevicePassword replaces a device's password and returns the new one, this once.
+func (a *App) NewDevicePassword(ctx context.Context, who, name string) (secret.Text, error) {
+	d, err := a.Store.Device(ctx, name)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	fresh := door.NewPassword()
+	if d.PasswordHash, err = door.HashPassword(fresh); err != nil {
+		return secret.Text{}, err
+	}
+	if err := a.Store.PutDevice(ctx, d); err != nil {
+		return secret.Text{}, err
+	}
+	return fresh, a.WriteDown(ctx, who, "new device password", name, "")
+}
+
+// SwitchDevice lets a device in, or no more.
+func (a *App) SwitchDevice(ctx context.Context, who, name string, on bool) error {
+	d, err := a.Store.Device(ctx, name)
+	if err != nil {
+		return err
+	}
+	doc := declare.DeviceOf(d)
+	doc.Disabled = !on
+	_, err = a.ApplyAs(ctx, who, declare.Document{Devices: []declare.Device{doc}})
+	return err
+}
+
+// deviceRoom is what the pages see of devices, once the doors are open.
+type deviceRoom struct {
+	*App
+	doors []openDoor
+}
+
+// Devices lists them.
+func (r deviceRoom) Devices(ctx context.Context) ([]door.Device, error) { return r.Store.Devices(ctx) }
+
+// Device is one of them.
+func (r deviceRoom) Device(ctx context.Context, name string) (door.Device, error) {
+	return r.Store.Device(ctx, name)
+}
+
+// Doors are those that are open, as a machine elsewhere reaches them.
+func (r deviceRoom) Doors() []web.Door {
+	all := make([]web.Door, 0, len(r.doors))
+	for _, d := range r.doors {
+		_, port, _ := net.SplitHostPort(address(d.listener)) // a listener's address has this form
+		n, _ := strconv.Atoi(port)
+		all = append(all, web.Door{Key: d.key, Host: r.reachable(), Port: n})
+	}
+	return all
+}
+
+// reachable is the name under which machines elsewhere find this one: the configured
+// one, else the one that browsers use unless they are on this machine too.
+func (a *App) reachable() string {
+	u, err := url.Parse(a.Config.PublicURL.String())
+	if a.Config.Hostname != "" || err != nil || u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback() {
+		return a.hostname()
+	}
+	return u.Hostname()
+}
+
+// OldTLS are the devices that logged in with an old TLS version since this process
+// began, and with which.
+func (r deviceRoom) OldTLS() map[string]string {
+	r.legacy.mu.Lock()
+	defer r.legacy.mu.Unlock()
+	return maps.Clone(r.legacy.devices)
+}
+
+// TestDevice goes through a door as the device would.
+func (r deviceRoom) TestDevice(ctx context.Context, name, key string, password secret.Text) (check.Report, error) {
+	for _, d := range r.doors {
+		if d.key == key {
+			return r.App.testDevice(ctx, name, d, password)
+		}
+	}
+	return check.Report{}, unknownDoor(key)
+}
