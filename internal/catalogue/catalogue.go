@@ -59,6 +59,7 @@ const (
 const (
 	OAuth = "oauth"
 	SMTP  = "smtp"
+	HVE   = "hve" // SMTP of High Volume Email; what it has no entry for is looked up as SMTP
 	IMAP  = "imap"
 	POP3  = "pop3"
 	Graph = "graph"

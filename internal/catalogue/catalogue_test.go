@@ -182,7 +182,7 @@ func TestNoAnswerOfEntrasIsPermanent(t *testing.T) {
 
 func TestTheWordsAreFitToPrint(t *testing.T) {
 	t.Parallel()
-	known := []string{"{mailbox}", "{tenant}", "{client_id}", "{domain}"}
+	known := []string{"{mailbox}", "{tenant}", "{client_id}", "{domain}", "{sign_in_host}"}
 	for _, e := range load(t).All() {
 		for _, s := range []string{e.Meaning, e.Fix} {
 			if !strings.HasSuffix(s, ".") || strings.TrimSpace(s) != s {
@@ -201,6 +201,24 @@ func TestTheWordsAreFitToPrint(t *testing.T) {
 			if p[0] != '\'' || p[len(p)-1] != '\'' {
 				t.Errorf("%s: %s does not stand in single quotes", e.ID, p)
 			}
+		}
+	}
+}
+
+// Whoever must act in the tenant is told where: a page, a command, or both. And the
+// source of each entry is a section that there is.
+func TestAdministratorsAreToldWhere(t *testing.T) {
+	t.Parallel()
+	classes := []catalogue.Class{catalogue.Temporary, catalogue.Throttled, catalogue.Quota, catalogue.NeedsSignIn, catalogue.NeedsAdmin, catalogue.Permanent}
+	for _, e := range load(t).All() {
+		if e.Who == catalogue.TenantAdmin && e.Link == "" && e.Command == "" {
+			t.Errorf("%s tells an administrator neither page nor command", e.ID)
+		}
+		if !slices.Contains(classes, e.Class) {
+			t.Errorf("%s has the unknown class %q", e.ID, e.Class)
+		}
+		if !regexp.MustCompile(`^(mail-tasks )?[1-7](\.[1-8])?( |$)`).MatchString(e.Source) {
+			t.Errorf("%s: no section is called %q", e.ID, e.Source)
 		}
 	}
 }
@@ -231,6 +249,8 @@ func TestLookupPrefersTheMostSpecific(t *testing.T) {
 		{catalogue.Query{Protocol: "smtp", Code: "535", Enhanced: "5.7.139", Text: "SmtpClientAuthentication is disabled for the Mailbox."}, "smtp.auth_disabled_mailbox"},
 		{catalogue.Query{Protocol: "smtp", Code: "535", Text: "5.7.139 basic authentication is disabled"}, "smtp.basic_disabled"},
 		{catalogue.Query{Protocol: "smtp", Code: "535", Enhanced: "5.9.9"}, "smtp.auth_other"},
+		{catalogue.Query{Protocol: "hve", Code: "535", Enhanced: "5.7.3"}, "hve.auth_refused"},
+		{catalogue.Query{Protocol: "hve", Code: "535", Text: "5.7.139 basic authentication is disabled"}, "smtp.basic_disabled"},
 		{catalogue.Query{Protocol: "smtp", Code: "451", Enhanced: "4.7.650"}, "smtp.address_throttled"},
 		{catalogue.Query{Protocol: "smtp", Code: "451", Text: "4.7.500-699 (AS761) Server busy"}, "smtp.address_throttled"},
 		{catalogue.Query{Protocol: "smtp", Code: "451", Enhanced: "4.7.700"}, ""},

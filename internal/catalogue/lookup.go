@@ -9,7 +9,7 @@ import (
 
 // Query is a reply to be explained. Empty fields are unknown.
 type Query struct {
-	Protocol string // oauth, smtp, imap, pop3, graph
+	Protocol string // oauth, smtp, hve, imap, pop3, graph
 	Code     string // 535, NO, -ERR, an HTTP status, or the OAuth error value
 	Enhanced string // 5.7.3, an AADSTS number, IMAP's or POP3's [CODE], or Graph's error code
 	Text     string // the words
@@ -23,7 +23,15 @@ const unknownNumber = "any"
 // an unknown number gets the entry that links to Microsoft's page about it, with
 // the class its OAuth error value asks for.
 func (c *Catalogue) Lookup(q Query) (Entry, bool) {
-	r := read(q)
+	e, ok := c.lookup(read(q))
+	if !ok && strings.EqualFold(q.Protocol, HVE) {
+		q.Protocol = SMTP
+		return c.lookup(read(q))
+	}
+	return e, ok
+}
+
+func (c *Catalogue) lookup(r reply) (Entry, bool) {
 	best, bestScore := -1, 0
 	for i, e := range c.entries {
 		if score := r.score(e); score > bestScore {
@@ -75,7 +83,7 @@ func read(q Query) reply {
 	switch r.protocol {
 	case OAuth:
 		r.number = number(r.enhanced, r.text)
-	case SMTP:
+	case SMTP, HVE:
 		if r.enhanced == "" {
 			r.enhanced = leadingEnhanced(r.text)
 		}
@@ -117,13 +125,14 @@ func leadingEnhanced(text string) string {
 }
 
 // bracketed takes the response code off a text that begins with one: "[IN-USE]
-// words" (RFC 2449 §8, RFC 9051 §7.1).
+// words" (RFC 2449 §8, RFC 9051 §7.1). What may stand behind the code is dropped.
 func bracketed(text string) (code, rest string, ok bool) {
 	inner, ok := strings.CutPrefix(strings.TrimSpace(text), "[")
 	if !ok {
 		return "", text, false
 	}
 	code, rest, ok = strings.Cut(inner, "]")
+	code, _, _ = strings.Cut(code, " ")
 	return code, strings.TrimSpace(rest), ok
 }
 

@@ -78,7 +78,7 @@ func (p *parser) open(id string) error {
 	}
 	protocol, name, ok := strings.Cut(id, ".")
 	switch {
-	case !ok || name == "" || !slices.Contains([]string{OAuth, SMTP, IMAP, POP3, Graph}, protocol):
+	case !ok || name == "" || !slices.Contains([]string{OAuth, SMTP, HVE, IMAP, POP3, Graph}, protocol):
 		return fmt.Errorf("%q is not protocol.name", id)
 	case p.ids[id]:
 		return fmt.Errorf("%s is there twice", id)
