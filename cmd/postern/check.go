@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -9,97 +10,193 @@ import (
 	"postern/internal/app"
 	"postern/internal/check"
 	"postern/internal/fault"
+	"postern/internal/mail"
 	"postern/internal/vault"
 )
 
+// checkFlags say what is checked.
+type checkFlags struct {
+	purpose, task, sendTest, file, cloud string
+	network, all, json                   bool
+}
+
 func newCheck(c *cli) *cobra.Command {
-	var asJSON, network bool
-	var purpose, cloud string
+	var f checkFlags
 	cmd := &cobra.Command{
-		Use:   "check ACCOUNT | check --network [APP]",
+		Use:   "check ACCOUNT | check -f FILE [ACCOUNT] | check --all | check --network [APP]",
 		Short: "Check a connection stage by stage: \"Connection successful\", or the one switch to flip",
 		Long: `Looks up, connects, encrypts, greets, compares clocks, gets a token or password,
 signs in and opens the mailbox (or names the sender), for each of the account's
 purposes. Changes no mail and sends none; Graph is tried as far as its token allows.
 
+With --send-test ADDRESS a test message is really sent there: only that proves that
+the mailbox may send. With --task NAME the folders of that task are looked at.
+
+With -f FILE the apps and accounts of the file are checked as they would be, and
+nothing is saved; secrets and sign-ins that the file does not give are the saved ones.
+
+With --all every account is checked, one after the other.
+
 With --network it tries, without any account, the hosts that firewall and proxy must
 let through: of the app's cloud, of the clouds of all apps, or of --cloud.
 
-Exit code 0: everything that is needed works; 3: something does not.`,
-		Example: "  postern check scan\n  postern check scan --for send --json\n  postern check --network\n  postern check --network --cloud usgov",
-		Args: func(cmd *cobra.Command, given []string) error {
-			return args(checkArgs(network, purpose, cloud))(cmd, given)
-		},
-		RunE: func(cmd *cobra.Command, name []string) error {
-			if network {
-				return checkNetwork(cmd.Context(), c, cloud, name, asJSON)
+Exit code 0: everything that is needed works; 3: something does not; 1: it could not
+be checked; 2: bad usage or a bad file; 4: there is no such account, app or task.`,
+		Example: `  postern check scan
+  postern check scan --for send --json
+  postern check scan --send-test you@example.com
+  postern check invoices --task bills
+  postern check -f postern.yaml scan
+  postern check --network --cloud usgov`,
+		Args: func(cmd *cobra.Command, given []string) error { return args(f.fit)(cmd, given) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if f.network {
+				return checkNetwork(cmd.Context(), c, f.cloud, names, f.json)
 			}
-			return c.with(cmd.Context(), func(a *app.App) error {
-				acct, err := a.Vault.Account(cmd.Context(), name[0])
-				if err != nil {
-					return err
-				}
-				want := acct.Purposes
-				if purpose != "" {
-					if !acct.May(vault.Purpose(purpose)) {
-						return fault.New(fault.Invalid, "check "+acct.Name, "--for %q is not among its purposes: %v", purpose, acct.Purposes)
-					}
-					want = []vault.Purpose{vault.Purpose(purpose)}
-				}
-				return runChecks(cmd, c, a, acct, want, asJSON)
-			})
+			return c.with(cmd.Context(), func(a *app.App) error { return checkAccounts(cmd.Context(), c, a, f, names) })
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&purpose, "for", "", "only this purpose: send, imap, pop3, graph or hve")
-	cmd.Flags().BoolVar(&network, "network", false, "try the hosts that firewall and proxy must let through")
-	cmd.Flags().StringVar(&cloud, "cloud", "", "with --network: global, usgov, dod or china")
+	flags := cmd.Flags()
+	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.StringVar(&f.purpose, "for", "", "only this purpose: send, imap, pop3, graph or hve")
+	flags.StringVar(&f.task, "task", "", "look at the folders of this task too")
+	flags.StringVar(&f.sendTest, "send-test", "", "really send a test message to this address")
+	flags.StringVarP(&f.file, "file", "f", "", "check what this YAML file declares, unsaved; - for standard input")
+	flags.BoolVar(&f.all, "all", false, "check every account")
+	flags.BoolVar(&f.network, "network", false, "try the hosts that firewall and proxy must let through")
+	flags.StringVar(&f.cloud, "cloud", "", "with --network: global, usgov, dod or china")
 	return cmd
 }
 
-// checkArgs says which arguments go together.
-func checkArgs(network bool, purpose, cloud string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, given []string) error {
-		switch {
-		case !network && cloud != "":
-			return errors.New("--cloud goes with --network")
-		case !network:
-			return cobra.ExactArgs(1)(cmd, given)
-		case purpose != "":
-			return errors.New("--for goes with an account, not with --network")
-		case cloud != "" && len(given) > 0:
-			return errors.New("give an app or --cloud, not both")
-		}
+// fit says which arguments go together.
+func (f checkFlags) fit(cmd *cobra.Command, given []string) error {
+	ofAccount := f.purpose != "" || f.task != "" || f.sendTest != ""
+	switch {
+	case f.network && (f.all || f.file != ""):
+		return errors.New("--network goes with neither --all nor -f")
+	case !f.network && f.cloud != "":
+		return errors.New("--cloud goes with --network")
+	case f.network && ofAccount:
+		return errors.New("--for goes with an account, not with --network")
+	case f.network && f.cloud != "" && len(given) > 0:
+		return errors.New("give an app or --cloud, not both")
+	case f.all && (ofAccount || f.file != "" || len(given) > 0):
+		return errors.New("--all goes with nothing but --json")
+	case f.all:
+		return nil
+	case f.network, f.file != "":
 		return cobra.MaximumNArgs(1)(cmd, given)
 	}
+	return cobra.ExactArgs(1)(cmd, given)
 }
 
-func runChecks(cmd *cobra.Command, c *cli, a *app.App, acct vault.Account, want []vault.Purpose, asJSON bool) error {
-	reports := make([]check.Report, 0, len(want))
-	good := true
-	for _, p := range want {
-		var live func(check.Stage)
-		if !asJSON {
-			_, _ = fmt.Fprintf(c.stdout, "%s: %s for %s\n", acct.Name, p, acct.Mailbox)
-			live = func(s check.Stage) { _, _ = fmt.Fprint(c.stdout, s.Text()) }
-		}
-		r, err := a.Check(cmd.Context(), acct, p, live)
+// checker checks one account for one purpose.
+type checker func(ctx context.Context, acct vault.Account, w app.CheckWish, onStage func(check.Stage)) (check.Report, error)
+
+// checkAccounts finds out what is to be checked, and how.
+func checkAccounts(ctx context.Context, c *cli, a *app.App, f checkFlags, names []string) error {
+	by, account := checker(a.Check), a.Vault.Account
+	switch {
+	case f.all:
+		all, err := a.Vault.Accounts(ctx)
 		if err != nil {
 			return err
 		}
-		good = good && r.OK
-		reports = append(reports, r)
-		if !asJSON {
-			_, _ = fmt.Fprintf(c.stdout, "%s\n\n", r.Headline)
+		return runChecks(ctx, c, by, all, app.CheckWish{}, f.json)
+	case f.file != "":
+		doc, err := readDocument(c, f.file)
+		if err != nil {
+			return err
+		}
+		d, err := a.Draft(ctx, doc, c.getenv)
+		if err != nil {
+			return err
+		}
+		by, account = d.Check, d.Account
+		if len(names) == 0 {
+			names = d.Accounts()
+		}
+	}
+	var todo []vault.Account
+	for _, name := range names {
+		acct, err := account(ctx, name)
+		if err != nil {
+			return err
+		}
+		todo = append(todo, acct)
+	}
+	wish, err := f.wish()
+	if err != nil {
+		return err
+	}
+	return runChecks(ctx, c, by, todo, wish, f.json)
+}
+
+func (f checkFlags) wish() (w app.CheckWish, err error) {
+	w = app.CheckWish{Purpose: vault.Purpose(f.purpose), Task: f.task}
+	if f.task != "" && f.purpose == "" {
+		w.Purpose = vault.IMAP
+	}
+	if f.sendTest != "" {
+		if w.TestTo, err = mail.ParseAddress(f.sendTest); err != nil {
+			err = fault.New(fault.Invalid, "check", "--send-test: %w", err)
+		}
+	}
+	return w, err
+}
+
+// purposesOf are those of an account that the wish is about.
+func purposesOf(acct vault.Account, w app.CheckWish) ([]vault.Purpose, error) {
+	switch {
+	case w.Purpose == "":
+		return acct.Purposes, nil
+	case !acct.May(w.Purpose):
+		return nil, fault.New(fault.Invalid, "check "+acct.Name, "--for %q is not among its purposes: %v", w.Purpose, acct.Purposes)
+	}
+	return []vault.Purpose{w.Purpose}, nil
+}
+
+// runChecks shows the checks as they go, or all of them as JSON. An account that cannot
+// be checked keeps no other from it.
+func runChecks(ctx context.Context, c *cli, by checker, accounts []vault.Account, w app.CheckWish, asJSON bool) error {
+	reports := []check.Report{}
+	good := true
+	var errs []error
+	for _, acct := range accounts {
+		want, err := purposesOf(acct, w)
+		errs = append(errs, err)
+		for _, p := range want {
+			one := w
+			one.Purpose = p
+			r, err := runCheck(ctx, c, by, acct, one, asJSON)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			good = good && r.OK
+			reports = append(reports, r)
 		}
 	}
 	if asJSON {
-		if err := writeJSON(c.stdout, reports); err != nil {
-			return err
-		}
+		errs = append(errs, writeJSON(c.stdout, reports))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	if !good {
 		return errCheckFailed
 	}
 	return nil
+}
+
+func runCheck(ctx context.Context, c *cli, by checker, acct vault.Account, w app.CheckWish, quietly bool) (check.Report, error) {
+	if quietly {
+		return by(ctx, acct, w, nil)
+	}
+	_, _ = fmt.Fprintf(c.stdout, "%s: %s for %s\n", acct.Name, w.Purpose, acct.Mailbox)
+	r, err := by(ctx, acct, w, func(s check.Stage) { _, _ = fmt.Fprint(c.stdout, s.Text()) })
+	if err == nil {
+		_, _ = fmt.Fprintf(c.stdout, "%s\n\n", r.Headline)
+	}
+	return r, err
 }

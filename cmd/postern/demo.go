@@ -338,7 +338,7 @@ func (d *demo) check(ctx context.Context, name string, want bool) error {
 	if err != nil {
 		return err
 	}
-	r, err := d.app.Check(ctx, acct, vault.Send, func(s check.Stage) {
+	r, err := d.app.Check(ctx, acct, app.CheckWish{Purpose: vault.Send}, func(s check.Stage) {
 		for line := range strings.Lines(s.Text()) {
 			d.fact("%s", strings.TrimRight(line, "\n"))
 		}

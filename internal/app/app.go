@@ -47,6 +47,7 @@ type App struct {
 	Desk      *alert.Desk
 
 	entra    *entra.Client
+	seals    *vault.Sealer
 	counters counters
 	holder   string
 	log      *slog.Logger
@@ -83,8 +84,8 @@ func openStore(ctx context.Context, cfg config.Config, opts store.Options) (*sto
 }
 
 func (a *App) build(ctx context.Context) error {
-	sealer, err := a.sealer(ctx)
-	if err != nil {
+	var err error
+	if a.seals, err = a.sealer(ctx); err != nil {
 		return err
 	}
 	if a.Catalogue, err = catalogue.Load(); err != nil {
@@ -96,7 +97,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.entra = entra.New(time.Now, network)
 	a.Vault = vault.Open(vault.Config{
-		Store: a.Store, Sealer: sealer, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
+		Store: a.Store, Sealer: a.seals, Entra: a.entra, PublicURL: a.Config.PublicURL.String(),
 		Holder: a.holder, Now: a.Store.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
 	a.Desk = a.newDesk(network)

@@ -15,17 +15,39 @@ import (
 	"postern/internal/config"
 	"postern/internal/entra"
 	"postern/internal/fault"
+	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/store"
 	"postern/internal/vault"
 )
 
+// CheckWish is what a check is asked for.
+type CheckWish struct {
+	Purpose vault.Purpose
+	Task    string       // whose folders are looked at too; "" for no task's
+	TestTo  mail.Address // where a test message is really sent; null for nowhere
+}
+
 // Check runs the staged connection check of one of an account's purposes. It asks for
 // a credential as a person does: that the account is paused is no reason not to. When a
 // mail server was what paused it, a check that succeeds lifts the pause, and its mail
 // goes on at once.
-func (a *App) Check(ctx context.Context, acct vault.Account, p vault.Purpose, onStage func(check.Stage)) (check.Report, error) {
-	reg, err := a.Vault.App(ctx, acct.App)
+func (a *App) Check(ctx context.Context, acct vault.Account, w CheckWish, onStage func(check.Stage)) (check.Report, error) {
+	r, err := a.checkBy(ctx, a.Vault, acct, w, onStage)
+	if err != nil {
+		return r, err
+	}
+	p := w.Purpose
+	if r.OK && p != vault.Graph && (p == sendsFor(acct) || !acct.May(sendsFor(acct))) { // reading proves nothing of sending
+		err = a.Vault.Worked(ctx, acct.Name)
+	}
+	return r, err
+}
+
+// checkBy checks with the credentials of a vault: that of the database, or one that
+// knows what is not saved.
+func (a *App) checkBy(ctx context.Context, v *vault.Vault, acct vault.Account, w CheckWish, onStage func(check.Stage)) (check.Report, error) {
+	reg, err := v.App(ctx, acct.App)
 	if err != nil {
 		return check.Report{}, err
 	}
@@ -38,22 +60,43 @@ func (a *App) Check(ctx context.Context, acct vault.Account, p vault.Purpose, on
 		return check.Report{}, err
 	}
 	target := check.Target{
-		Account: acct.Name, Purpose: check.Purpose(p), Mailbox: acct.Mailbox, Server: serverFor(reg.Cloud, p), RootCAs: pool,
+		Account: acct.Name, Purpose: check.Purpose(w.Purpose), Mailbox: acct.Mailbox, Server: serverFor(reg.Cloud, w.Purpose), RootCAs: pool,
 		Method: check.Method(acct.Method), Shared: acct.Shared, Cloud: reg.Cloud, Tenant: reg.Tenant, ClientID: reg.ClientID,
-		Proof: proofOf(reg), PasswordSet: acct.PasswordSet,
+		Proof: proofOf(reg), PasswordSet: acct.PasswordSet, TestTo: w.TestTo,
 	}
-	deps := check.Deps{
+	if !w.TestTo.Null() && (acct.Simulate || bool(a.Config.Simulate)) {
+		return check.Report{}, fault.New(fault.Invalid, "check "+acct.Name, "simulation is on, and a test message would really be sent").
+			WithHint("leave the test message out, or: postern accounts simulate %s off", acct.Name)
+	}
+	if w.Task != "" {
+		if target.Folders, target.MoveTo, err = a.foldersOf(ctx, w.Task, acct.Name); err != nil {
+			return check.Report{}, err
+		}
+	}
+	return check.Run(ctx, target, check.Deps{
 		Catalogue: a.Catalogue, HelloName: a.hostname(), Web: network,
 		Credential: func(ctx context.Context) (check.Credential, error) {
-			c, err := a.Vault.Credential(ctx, acct.Name, p, vault.Asked)
+			c, err := v.Credential(ctx, acct.Name, w.Purpose, vault.Asked)
 			return check.Credential(c), err
 		},
+	}, onStage), nil
+}
+
+// foldersOf are those a task reads, and those it moves messages to and does not make.
+func (a *App) foldersOf(ctx context.Context, task, account string) (read, moveTo []string, err error) {
+	t, err := a.Store.Task(ctx, task)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case t.Account != account:
+		return nil, nil, fault.New(fault.Invalid, "check "+account, "task %q reads account %q", task, t.Account)
 	}
-	r := check.Run(ctx, target, deps, onStage)
-	if r.OK && p != vault.Graph && (p == sendsFor(acct) || !acct.May(sendsFor(acct))) { // reading proves nothing of sending
-		err = a.Vault.Worked(ctx, acct.Name)
+	for _, do := range []fetch.Action{t.After, t.Unmatched, t.Failure.Do} {
+		if do.Do == fetch.Move && !t.MakeFolders && !slices.Contains(moveTo, do.To) {
+			moveTo = append(moveTo, do.To)
+		}
 	}
-	return r, err
+	return t.Source.Folders, moveTo, nil
 }
 
 // serverFor is the mail server of a purpose; Graph has none.

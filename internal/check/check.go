@@ -3,9 +3,10 @@
 // do about it. It works on values that need not be saved and stops at the first
 // stage that fails.
 //
-// It sends no message and changes no mail: a folder is opened read-only, and a
-// transaction that was begun is reset. It decides nothing about an account's
-// state; whoever asked for the check does.
+// It changes no mail: a folder is opened read-only, and a transaction that was begun is
+// reset. It sends none either, unless it is asked to ([Target.TestTo]): some things only
+// a message proves. It decides nothing about an account's state; whoever asked for the
+// check does.
 //
 // [Run] checks one purpose of one account; [Network] needs no account and tries
 // every host of a cloud that a firewall or proxy must let through.
@@ -18,6 +19,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"postern/internal/catalogue"
@@ -63,6 +65,12 @@ type Target struct {
 	RootCAs *x509.CertPool // of the mail server; nil: the system's
 	Method  Method
 	Shared  bool // the person who signed in need not be the mailbox
+
+	// Folders are those a task reads, INBOX when there are none; MoveTo those it moves
+	// messages to. All must be there.
+	Folders, MoveTo []string
+	// TestTo has a test message really sent, when sending is what is checked.
+	TestTo mail.Address
 
 	Proof       Proof     // with what the app proves who it is
 	PasswordSet time.Time // when the app password was entered
@@ -150,6 +158,7 @@ type checking struct {
 	login     Credential
 	doubts    []string // what earlier stages gave reason to see to first
 
+	talk       sync.Mutex // guards transcript
 	transcript []string
 }
 
@@ -175,6 +184,7 @@ const (
 	StageSignIn   = "sign-in"
 	StageMailbox  = "mailbox" // IMAP, POP3 and Graph: open it
 	StageSender   = "sender"  // SMTP: name it as the sender
+	StageTest     = "test mail"
 )
 
 // plan is the order of the stages.
@@ -182,15 +192,15 @@ func (c *checking) plan() []step {
 	settings, token := step{StageSettings, c.settings}, []step{{StageClock, c.compareClocks}, {StageToken, c.obtain}, {StageContent, c.content}}
 	switch {
 	case c.Purpose == Graph:
-		return slices.Concat([]step{settings}, c.reachWeb(c.Cloud.Graph+graphMetadata), token, []step{{StageMailbox, c.lookUp}})
+		return slices.Concat([]step{settings}, c.reachWeb(c.Cloud.Graph+graphMetadata), token, []step{{StageMailbox, c.lookUp}, {StageTest, c.testByGraph}})
 	case c.Method == AppPassword:
 		token = []step{{StagePassword, c.recall}, {StageContent, c.noContent}}
 	}
-	last := StageMailbox
+	last := []step{{StageMailbox, c.probe}}
 	if c.Purpose.submits() {
-		last = StageSender
+		last = []step{{StageSender, c.probe}, {StageTest, c.testBySMTP}}
 	}
-	return slices.Concat([]step{settings}, c.reachMail(), token, []step{{StageSignIn, c.signIn}, {last, c.probe}})
+	return slices.Concat([]step{settings}, c.reachMail(), token, []step{{StageSignIn, c.signIn}}, last)
 }
 
 // reachMail leads up to a mail server's greeting. With STARTTLS that comes before TLS.
@@ -225,11 +235,26 @@ func (c *checking) perform(ctx context.Context, s step) {
 const Successful = "Connection successful"
 
 func (c *checking) finish() Report {
+	c.talk.Lock()
+	defer c.talk.Unlock()
 	for _, line := range c.transcript {
 		c.report.Transcript = append(c.report.Transcript, clean(line, c.secrets))
 	}
 	return c.report
 }
+
+// note keeps a line of the dialogue, as long as there are not too many.
+func (c *checking) note(line string) {
+	switch n := len(c.transcript); {
+	case n < longestTranscript:
+		c.transcript = append(c.transcript, line)
+	case n == longestTranscript:
+		c.transcript = append(c.transcript, "* and so on")
+	}
+}
+
+// longestTranscript is in lines: a mailbox may have thousands of folders.
+const longestTranscript = 400
 
 // hide keeps a secret out of everything the check says from now on, also where a
 // server repeats the SASL response it stood in.

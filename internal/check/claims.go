@@ -104,15 +104,15 @@ func (c *checking) content(context.Context) Stage {
 
 // Ids of Office 365 Exchange Online and of Graph, which may stand for their addresses.
 const (
-	exchange = "00000002-0000-0ff1-ce00-000000000000"
-	graph    = "00000003-0000-0000-c000-000000000000"
+	exchangeID = "00000002-0000-0ff1-ce00-000000000000"
+	graphID    = "00000003-0000-0000-c000-000000000000"
 )
 
 func (c *checking) audienceFits(cl claims) []finding {
-	good, who, next := []string{exchange, "https://outlook.office.com", "https://outlook.office365.com", c.Cloud.Outlook, c.Cloud.AppOnly},
+	good, who, next := []string{exchangeID, "https://outlook.office.com", "https://outlook.office365.com", c.Cloud.Outlook, c.Cloud.AppOnly},
 		"the mail servers refuse", "Ask for scopes of Office 365 Exchange Online, not of Graph, and check the chosen cloud."
 	if c.Purpose == Graph {
-		good, who, next = []string{graph, c.Cloud.Graph}, "Graph refuses", "Ask for scopes of Microsoft Graph, and check the chosen cloud."
+		good, who, next = []string{graphID, c.Cloud.Graph}, "Graph refuses", "Ask for scopes of Microsoft Graph, and check the chosen cloud."
 	}
 	for _, a := range cl.Audience {
 		if slices.ContainsFunc(good, func(g string) bool {

@@ -164,7 +164,7 @@ func smtpServer() dialogue {
 	return dialogue{greeting: "220 AM0PR01CA0001.outlook.office365.com Microsoft ESMTP MAIL Service ready", host: "smtp.office365.com", expires: future(), answers: map[string]string{
 		"EHLO":     "250-smtp.office365.com Hello\n250-SIZE 157286400\n250-PIPELINING\n250-STARTTLS\n250-AUTH LOGIN XOAUTH2\n250 8BITMIME",
 		"STARTTLS": "220 2.0.0 SMTP server ready", "AUTH XOAUTH2": "235 2.7.0 Authentication successful",
-		"MAIL FROM:<scan@contoso.com>": "250 2.1.0 Sender OK", "RSET": "250 2.0.0 Resetting", "QUIT": "221 2.0.0 Bye",
+		"MAIL FROM:<scan@contoso.com>": "250 2.1.0 Sender OK", "RCPT TO": "250 2.1.5 Recipient OK", "RSET": "250 2.0.0 Resetting", "QUIT": "221 2.0.0 Bye",
 	}}
 }
 
@@ -172,6 +172,8 @@ func imapServer() dialogue {
 	return dialogue{greeting: "* OK The Microsoft Exchange IMAP4 service is ready.", implicit: true, host: "outlook.office365.com", expires: future(), answers: map[string]string{
 		"CAPABILITY":   "* CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE IDLE\n% OK CAPABILITY completed.",
 		"AUTHENTICATE": "% OK AUTHENTICATE completed.",
+		"LIST":         `* LIST (\HasNoChildren) "/" Archive` + "\n" + `* LIST (\HasNoChildren) "/" INBOX` + "\n% OK LIST completed.",
+		"UID SEARCH":   "* SEARCH 17 19\n% OK SEARCH completed.",
 		"EXAMINE":      "* 12 EXISTS\n* 0 RECENT\n* FLAGS (\\Seen)\n* OK [UIDVALIDITY 14] UIDVALIDITY value\n* OK [UIDNEXT 20] next\n% OK [READ-ONLY] EXAMINE completed.",
 	}}
 }

@@ -92,7 +92,7 @@ func TestGraph(t *testing.T) {
 			if !r.OK || r.Headline != headline || !strings.Contains(st.Summary, c.says) {
 				t.Errorf("%s\n%s", r.Headline, st.Text())
 			}
-			if n := names(r); n != "settings, dns, tcp, tls, https, clock, token, token content, mailbox" {
+			if n := names(r); n != "settings, dns, tcp, tls, https, clock, token, token content, mailbox, test mail" {
 				t.Error(n)
 			}
 		})

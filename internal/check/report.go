@@ -52,7 +52,7 @@ type Report struct {
 	OK         bool        `json:"ok"`
 	Headline   string      `json:"headline"` // "Connection successful", or "stage failed: what is so"
 	Stages     []Stage     `json:"stages"`
-	Transcript []string    `json:"transcript,omitempty"` // the SMTP dialogue, without credentials
+	Transcript []string    `json:"transcript,omitempty"` // the dialogue with the mail server, without credentials
 }
 
 // Text is the stage as lines to read, each with its line end.

@@ -22,8 +22,8 @@ type session interface {
 	mechanisms(capabilities []string) []string // of SASL, upper case
 	tls() (tls.ConnectionState, bool)
 	signIn(ctx context.Context, as mechanism) error
-	// probe looks at the mailbox without changing it and says what it saw.
-	probe(ctx context.Context, mailbox mail.Address) (string, error)
+	// probe looks at the target's mailbox without changing it and says what it saw.
+	probe(ctx context.Context, t Target) (Stage, error)
 	close()
 }
 
@@ -46,7 +46,7 @@ const mechanismPlain = "PLAIN"
 
 // open dials the protocol of the purpose over the connection of the tcp stage.
 func (c *checking) open(ctx context.Context) (session, error) {
-	cfg := mailbox.Config{Server: c.Server, RootCAs: c.RootCAs, Dial: c.take}
+	cfg := mailbox.Config{Server: c.Server, RootCAs: c.RootCAs, Dial: c.take, Trace: c.listen()}
 	switch c.Purpose {
 	case IMAP:
 		client, err := imap.Dial(ctx, cfg)
@@ -63,12 +63,22 @@ func (c *checking) open(ctx context.Context) (session, error) {
 	}
 	conn, err := smtp.Dial(ctx, smtp.Config{
 		Server: c.Server, RootCAs: c.RootCAs, HelloName: c.HelloName, Dialer: dialer(c.take),
-		Trace: func(line string) { c.transcript = append(c.transcript, line) },
+		Trace: c.listen(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return smtpSession{conn}, nil
+}
+
+// listen keeps what is said. IMAP's client reads in a goroutine of its own, perhaps still
+// after the check.
+func (c *checking) listen() func(line string) {
+	return func(line string) {
+		c.talk.Lock()
+		defer c.talk.Unlock()
+		c.note(line)
+	}
 }
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
@@ -123,16 +133,19 @@ func repeating[M any](_ func(string, secret.Text) M) func(M) func() M {
 	return func(m M) func() M { return func() M { return m } }
 }
 
-// probe names the mailbox as the sender, without a recipient, and takes it back:
-// with a recipient the client would go on to the message.
-func (s smtpSession) probe(ctx context.Context, mailbox mail.Address) (string, error) {
-	if _, err := s.conn.Send(ctx, mail.Envelope{From: mailbox}, 0, strings.NewReader("")); err != nil {
-		return "", err
+// probe names the mailbox as the sender, and itself as the recipient, and takes it back.
+func (s smtpSession) probe(ctx context.Context, t Target) (Stage, error) {
+	res, err := s.conn.Rehearse(ctx, mail.Envelope{From: t.Mailbox, To: []mail.Address{t.Mailbox}})
+	if err != nil {
+		return Stage{}, err
 	}
-	if err := s.conn.Reset(ctx); err != nil {
-		return "", err
+	st := Stage{Status: OK, Summary: fmt.Sprintf("The server takes %s as the sender; nothing was sent.", t.Mailbox)}
+	for _, r := range res.Recipients {
+		if r.Err != nil { // a High Volume Email account need not be able to receive
+			st.Details = append(st.Details, Detail{"as a recipient it says", r.Reply.String()})
+		}
 	}
-	return fmt.Sprintf("The server takes %s as the sender; nothing was sent. Whether other addresses may be used (Send As) is only known after a real send.", mailbox), nil
+	return st, nil
 }
 
 func (s smtpSession) close() { s.conn.Abort() }
@@ -151,12 +164,77 @@ func (s imapSession) signIn(ctx context.Context, as mechanism) error {
 	return s.client.Authenticate(ctx, as)
 }
 
-func (s imapSession) probe(ctx context.Context, mailbox mail.Address) (string, error) {
-	status, err := s.client.Examine(ctx, "INBOX")
+// probe lists the folders, opens those that are read and counts, and looks for those
+// that messages are moved to.
+func (s imapSession) probe(ctx context.Context, t Target) (Stage, error) {
+	all, err := s.client.Folders(ctx)
+	if err != nil {
+		return Stage{}, err
+	}
+	read := t.Folders
+	if len(read) == 0 {
+		read = []string{"INBOX"}
+	}
+	st := Stage{Status: OK, Details: []Detail{{"folders", someOf(all)}}}
+	for _, folder := range read {
+		if strings.ContainsAny(folder, "*?") {
+			continue // it stands for many
+		}
+		saw, err := s.open(ctx, folder, t.Mailbox)
+		if err != nil {
+			return Stage{}, err
+		}
+		st.Summary = strings.TrimSpace(st.Summary + " " + saw)
+	}
+	st.Summary = strings.TrimSpace(fmt.Sprintf("%s There are %s.", st.Summary, count(len(all), "folder", "folders")))
+	return s.targets(ctx, t, st)
+}
+
+// open opens a folder read-only and counts what is in it.
+func (s imapSession) open(ctx context.Context, folder string, mailbox mail.Address) (string, error) {
+	status, err := s.client.Examine(ctx, folder)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("INBOX of %s opens for reading: %s.", mailbox, count(int(status.Messages), "message", "messages")), nil
+	source := s.client.Source(mailbox.String())
+	source.Use(folder)
+	_, unread, err := source.Search(ctx, unreadOnes())
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s of %s opens for reading: %s, %d unread.", folder, mailbox, count(int(status.Messages), "message", "messages"), len(unread)), nil
+}
+
+func unreadOnes() mailbox.Query { return mailbox.Query{Unread: true} }
+
+// targets looks for the folders that messages are moved to.
+func (s imapSession) targets(ctx context.Context, t Target, st Stage) (Stage, error) {
+	for _, folder := range t.MoveTo {
+		there, err := s.client.HasFolder(ctx, folder)
+		switch {
+		case err != nil:
+			return Stage{}, err
+		case !there:
+			st.Status, st.Summary = Fail, fmt.Sprintf("%s has no folder %q, which messages are to be moved to.", t.Mailbox, folder)
+			st.Next = "Choose a folder that exists, create it in the mailbox, or let the task make it (make_folders)."
+			return st, nil
+		}
+		st.Summary += fmt.Sprintf(" The folder %s, which messages are moved to, is there.", folder)
+	}
+	return st, nil
+}
+
+// someOf names folders, not all where there are many.
+func someOf(all []mailbox.Folder) string {
+	const most = 20
+	var names []string
+	for _, f := range all[:min(len(all), most)] {
+		names = append(names, f.Name)
+	}
+	if len(all) > most {
+		names = append(names, fmt.Sprintf("and %d more", len(all)-most))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (s imapSession) close() { _ = s.client.Close() }
@@ -182,12 +260,12 @@ func (s pop3Session) signIn(ctx context.Context, as mechanism) error {
 	return s.client.Authenticate(ctx, as)
 }
 
-func (s pop3Session) probe(ctx context.Context, mailbox mail.Address) (string, error) {
+func (s pop3Session) probe(ctx context.Context, t Target) (Stage, error) {
 	messages, octets, err := s.client.Stat(ctx)
 	if err != nil {
-		return "", err
+		return Stage{}, err
 	}
-	return fmt.Sprintf("The mailbox of %s opens: %s of %d octets.", mailbox, count(messages, "message", "messages"), octets), nil
+	return Stage{Status: OK, Summary: fmt.Sprintf("The mailbox of %s opens: %s of %d octets.", t.Mailbox, count(messages, "message", "messages"), octets)}, nil
 }
 
 func (s pop3Session) close() { _ = s.client.Close() }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,10 +115,10 @@ func (c *checking) tokenless(err error) Stage {
 		st.Details = append(st.Details, Detail{"app proved by", c.Proof.What}) // also when that is what is wrong
 	}
 	if _, network := errors.AsType[net.Error](err); network && st.Reply == "" {
-		host := webServer(c.Cloud.Authority).Host
-		st.Summary = fmt.Sprintf("The sign-in host %s could not be reached.", host)
-		if st.Next == "" {
-			st.Next = fmt.Sprintf("Let this machine reach %s on port 443, or set the proxy it must use.", host)
+		if e, ok := c.Catalogue.Lookup(catalogue.Query{Protocol: catalogue.OAuth, Code: "no_answer"}); ok {
+			e = e.Fill(c.values())
+			st.Summary, st.Who = e.Meaning, e.Who
+			st.Next = cmp.Or(st.Next, e.Fix)
 		}
 	}
 	st.Next = c.afterDoubts(st.Next)
@@ -134,11 +135,14 @@ func (c *checking) signIn(ctx context.Context) Stage {
 }
 
 func (c *checking) probe(ctx context.Context) Stage {
-	saw, err := c.session.probe(ctx, c.Mailbox)
-	if err != nil {
-		return c.failure(err, fmt.Sprintf("The mailbox of %s does not open.", c.Mailbox))
+	saw, err := c.session.probe(ctx, c.Target)
+	switch {
+	case err == nil:
+		return saw
+	case c.Purpose.submits():
+		return c.failure(err, fmt.Sprintf("%s does not take %s as the sender.", c.Server.Host, c.Mailbox))
 	}
-	return Stage{Status: OK, Summary: saw}
+	return c.failure(err, fmt.Sprintf("The mailbox of %s does not open.", c.Mailbox))
 }
 
 // failure explains an error: by the catalogue when a server answered, by the
@@ -158,16 +162,28 @@ func (c *checking) failure(err error, plain string) Stage {
 		return st
 	}
 	st.Reply = reply.String()
-	e, ok := c.Catalogue.Lookup(catalogue.Query{Protocol: reply.Protocol, Code: reply.Code, Enhanced: reply.Enhanced, Text: reply.Text})
+	asked := catalogue.Query{Protocol: reply.Protocol, Code: reply.Code, Enhanced: reply.Enhanced, Text: reply.Text}
+	if c.Purpose == HVE && asked.Protocol == catalogue.SMTP {
+		asked.Protocol = catalogue.HVE
+	}
+	e, ok := c.Catalogue.Lookup(asked)
 	if !ok {
 		return st
 	}
-	e = e.Fill(map[string]string{"mailbox": c.Mailbox.String(), "domain": c.Mailbox.Domain, "tenant": c.Tenant, "client_id": c.ClientID})
+	e = e.Fill(c.values())
 	if st.Next != "" && st.Next != e.Fix { // the page or command where it is done
 		e.Fix += " (" + st.Next + ")"
 	}
 	st.Summary, st.Next, st.Command, st.Link, st.Who = e.Meaning, e.Fix, e.Command, e.Link, e.Who
 	return st
+}
+
+// values are what the catalogue's sentences and commands are filled with.
+func (c *checking) values() map[string]string {
+	return map[string]string{
+		"mailbox": c.Mailbox.String(), "domain": c.Mailbox.Domain, "tenant": c.Tenant, "client_id": c.ClientID,
+		"sign_in_host": webServer(c.Cloud.Authority).Host,
+	}
 }
 
 func timedOut(err error) bool {

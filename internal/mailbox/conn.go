@@ -16,6 +16,7 @@ import (
 type Conn struct {
 	net.Conn
 	timeout time.Duration
+	trace   *tracer // nil: nobody listens
 
 	mu   sync.Mutex
 	busy bool
@@ -54,13 +55,20 @@ func (c *Conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	c.arm()
 	c.mu.Unlock()
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if c.trace != nil {
+		c.trace.heard(p[:n])
+	}
+	return n, err
 }
 
 // Write waits for the peer to take the bytes no longer than the timeout.
 func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
+	}
+	if c.trace != nil {
+		c.trace.sent(p)
 	}
 	return c.Conn.Write(p)
 }

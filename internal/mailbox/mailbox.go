@@ -2,8 +2,8 @@
 // keeps a connection obedient to its context. The protocols on top of it are in
 // mailbox/imap and mailbox/pop3.
 //
-// It obtains no token, decides nothing about messages, stores nothing, and never
-// writes down what goes over the wire.
+// It obtains no token, decides nothing about messages and stores nothing. What goes over
+// the wire is written down for a connection check alone, without credentials.
 package mailbox
 
 import (
@@ -31,6 +31,11 @@ type Config struct {
 
 	// Dial opens the TCP connection, for instance through a proxy; nil: directly.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Trace, when set, gets the dialogue line by line without line ends: "C: " and "S: "
+	// say who spoke. Credentials are never in it; whole messages would be, so it is for
+	// those who read none.
+	Trace func(line string)
 }
 
 // Protocol is what differs between IMAP and POP3 before the first command.
@@ -59,6 +64,9 @@ func Connect(ctx context.Context, cfg Config, p Protocol) (*Conn, error) {
 		return nil, dialError(cfg.Server, err)
 	}
 	c := &Conn{Conn: raw, timeout: timeout}
+	if cfg.Trace != nil {
+		c.trace = &tracer{say: cfg.Trace}
+	}
 	if err := c.encrypt(dialCtx, cfg, p); err != nil {
 		_ = raw.Close()
 		return nil, err

@@ -148,6 +148,10 @@ func (c *Conn) Usable() bool { return !c.broken }
 // Reset drops a transaction that was begun.
 func (c *Conn) Reset(ctx context.Context) error {
 	defer c.wire.use(ctx)()
+	return c.reset()
+}
+
+func (c *Conn) reset() error {
 	_, err := c.command(StageRSET, 2, "RSET")
 	c.dirty = c.dirty && err != nil
 	return err

@@ -77,6 +77,17 @@ func (c *Conn) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 	return res, c.message(body, &res)
 }
 
+// Rehearse names sender and recipients and takes them back: it asks whether the server
+// would take them, and sends nothing. The error speaks of the sender.
+func (c *Conn) Rehearse(ctx context.Context, env mail.Envelope) (Result, error) {
+	defer c.wire.use(ctx)()
+	var res Result
+	if err := c.envelope(env, 0, &res); err != nil {
+		return res, err
+	}
+	return res, c.reset()
+}
+
 // envelope sends MAIL and all RCPT, in windows when the server takes pipelines.
 func (c *Conn) envelope(env mail.Envelope, size int64, res *Result) error {
 	if c.dirty {
