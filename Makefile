@@ -4,10 +4,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz build clean
+.PHONY: help demo test check check-catalogue bench fuzz build clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: ## Watch the main job: Microsoft and Postern in one process, mail sent and fetched
 	$(GO) run ./cmd/postern demo --once
@@ -22,6 +22,9 @@ check: ## Format, vet, lint, import rules, race detector, known vulnerabilities
 	$(GO) vet -tags cloudkeys ./internal/kms ./internal/handover ./internal/app ./cmd/postern
 	$(GO) test -tags cloudkeys ./internal/kms ./internal/handover ./internal/app
 	CGO_ENABLED=1 scripts/test -race -short ./...
+
+check-catalogue: ## Provoke every known fault of Microsoft's and see that the check names it with its fix
+	$(GO) run ./test/catalogue
 
 bench: ## Measure side by side with a real peer: make bench NAME=start
 	$(GO) run ./bench $(NAME)

@@ -193,8 +193,11 @@ func runCheck(ctx context.Context, c *cli, by checker, acct vault.Account, w app
 	if quietly {
 		return by(ctx, acct, w, nil)
 	}
-	_, _ = fmt.Fprintf(c.stdout, "%s: %s for %s\n", acct.Name, w.Purpose, acct.Mailbox)
-	r, err := by(ctx, acct, w, func(s check.Stage) { _, _ = fmt.Fprint(c.stdout, s.Text()) })
+	head := fmt.Sprintf("%s: %s for %s\n", acct.Name, w.Purpose, acct.Mailbox)
+	r, err := by(ctx, acct, w, func(s check.Stage) {
+		_, _ = fmt.Fprint(c.stdout, head+s.Text())
+		head = ""
+	})
 	if err == nil {
 		_, _ = fmt.Fprintf(c.stdout, "%s\n\n", r.Headline)
 	}

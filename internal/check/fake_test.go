@@ -119,8 +119,11 @@ func (d dialogue) talk(conn net.Conn, cert tls.Certificate) {
 			d.heard(line)
 		}
 		answer := d.answer(strings.TrimRight(line, "\r\n"))
-		if answer == "CLOSE" {
+		switch answer {
+		case "CLOSE":
 			return
+		case "SILENCE":
+			continue
 		}
 		_, _ = fmt.Fprintf(conn, "%s\r\n", strings.ReplaceAll(answer, "\n", "\r\n"))
 		if verb := strings.ToUpper(line); strings.HasPrefix(verb, "STARTTLS") || strings.HasPrefix(verb, "STLS") {

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,8 +116,7 @@ func (c *checking) tokenless(err error) Stage {
 	if _, network := errors.AsType[net.Error](err); network && st.Reply == "" {
 		if e, ok := c.Catalogue.Lookup(catalogue.Query{Protocol: catalogue.OAuth, Code: "no_answer"}); ok {
 			e = e.Fill(c.values())
-			st.Summary, st.Who = e.Meaning, e.Who
-			st.Next = cmp.Or(st.Next, e.Fix)
+			st.Summary, st.Who, st.Next = e.Meaning, e.Who, withHint(e.Fix, st.Next)
 		}
 	}
 	st.Next = c.afterDoubts(st.Next)
@@ -171,11 +169,16 @@ func (c *checking) failure(err error, plain string) Stage {
 		return st
 	}
 	e = e.Fill(c.values())
-	if st.Next != "" && st.Next != e.Fix { // the page or command where it is done
-		e.Fix += " (" + st.Next + ")"
-	}
-	st.Summary, st.Next, st.Command, st.Link, st.Who = e.Meaning, e.Fix, e.Command, e.Link, e.Who
+	st.Summary, st.Next, st.Command, st.Link, st.Who = e.Meaning, withHint(e.Fix, st.Next), e.Command, e.Link, e.Who
 	return st
+}
+
+// withHint adds to a fix what the error itself says: the page or command where it is done.
+func withHint(fix, hint string) string {
+	if hint == "" || hint == fix {
+		return fix
+	}
+	return fix + " (" + hint + ")"
 }
 
 // values are what the catalogue's sentences and commands are filled with.

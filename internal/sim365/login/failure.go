@@ -11,7 +11,7 @@ import (
 
 // failure is one AADSTS error: what OAuth calls it, and what Microsoft says.
 type failure struct {
-	number   int
+	number   int    // 0: it comes without one
 	oauth    string // the OAuth error value, which is all a client may decide on
 	status   int    // at the token endpoint
 	suberror string
@@ -43,13 +43,13 @@ func aadsts(number int, args ...any) *failure {
 	return &failure{number: number, oauth: m.oauth, status: m.status, suberror: m.suberror, text: text}
 }
 
-// asserted makes the failure an armed fault asks for: "AADSTS50173", "50173", or
-// one of these with words of its own behind it.
+// asserted makes the failure an armed fault asks for: "AADSTS50173", "50173", or an OAuth
+// error value, which comes without a number; with words of its own behind it, or not.
 func asserted(code string) *failure {
 	head, words, _ := strings.Cut(strings.TrimSpace(code), " ")
 	number, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(head, "AADSTS"), ":"))
 	if err != nil {
-		return &failure{number: 50000, oauth: head, status: http.StatusBadRequest, text: words}
+		return &failure{oauth: head, status: http.StatusBadRequest, text: words}
 	}
 	f := aadsts(number)
 	if words != "" {
@@ -76,7 +76,11 @@ func (s *Server) incident(r *http.Request) incident {
 }
 
 func (f *failure) describe(in incident) string {
-	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", f.number, f.text, in.trace, in.correlation, in.timestamp)
+	number := ""
+	if f.number != 0 {
+		number = fmt.Sprintf("AADSTS%d: ", f.number)
+	}
+	return fmt.Sprintf("%s%s Trace ID: %s Correlation ID: %s Timestamp: %s", number, f.text, in.trace, in.correlation, in.timestamp)
 }
 
 func (s *Server) errorURI(f *failure) string {
@@ -87,8 +91,11 @@ func (s *Server) errorURI(f *failure) string {
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, f *failure) {
 	in := s.incident(r)
 	body := map[string]any{
-		"error": f.oauth, "error_description": f.describe(in), "error_codes": []int{f.number},
-		"timestamp": in.timestamp, "trace_id": in.trace, "correlation_id": in.correlation, "error_uri": s.errorURI(f),
+		"error": f.oauth, "error_description": f.describe(in),
+		"timestamp": in.timestamp, "trace_id": in.trace, "correlation_id": in.correlation,
+	}
+	if f.number != 0 {
+		body["error_codes"], body["error_uri"] = []int{f.number}, s.errorURI(f)
 	}
 	if f.suberror != "" {
 		body["suberror"] = f.suberror

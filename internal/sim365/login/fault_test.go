@@ -30,6 +30,10 @@ func TestFaultsAtTheTokenEndpoint(t *testing.T) {
 	if a, err := refresh(); err != nil || strings.Contains(a.Description, "%s") || a.number() != 50173 || a.Suberror != "bad_token" {
 		t.Errorf("reply by number: %+v %v", a, err)
 	}
+	arm(world.Fault{Kind: world.FaultReply, Code: "consent_required"})
+	if a, err := refresh(); err != nil || a.Error != "consent_required" || strings.Contains(a.Description, "AADSTS") {
+		t.Errorf("reply by value: %+v %v", a, err)
+	}
 	arm(world.Fault{Kind: world.FaultGarbage})
 	if a, err := refresh(); err == nil {
 		t.Errorf("garbage was read: %+v", a)

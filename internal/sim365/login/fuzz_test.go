@@ -47,7 +47,7 @@ func FuzzArmedReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, code string) {
 		fail := asserted(code)
 		text := fail.describe(incident{})
-		if fail.status < 400 || !strings.HasPrefix(text, "AADSTS") || (!strings.Contains(code, "%") && strings.Contains(text, "%s")) {
+		if fail.status < 400 || strings.HasPrefix(text, "AADSTS") != (fail.number != 0) && !strings.HasPrefix(fail.text, "AADSTS") || (!strings.Contains(code, "%") && strings.Contains(text, "%s")) {
 			t.Errorf("%q became %d %q", code, fail.status, text)
 		}
 		_ = s.errorURI(fail)
