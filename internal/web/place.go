@@ -30,6 +30,7 @@ func (s *Server) places() []place {
 	return slices.Concat(
 		s.accountPlaces(),
 		s.devicePlaces(),
+		s.queuePlaces(),
 	)
 }
 
@@ -49,6 +50,7 @@ type group struct {
 // entry that the page belongs to.
 func navigation(here string) []group {
 	groups := []group{
+		{"Mail", []entry{{Path: queueHome, Label: "Queue"}}},
 		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/devices", Label: "Devices"}}},
 	}
 	for _, g := range groups {

@@ -70,7 +70,10 @@ type Config struct {
 	Alerts       Alerts
 	// Apply makes what a document says, and writes down who wanted it.
 	Apply func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
-	Log   *slog.Logger
+	Queue     Queue
+	QueueActs QueueActs
+	Explain   Explainer
+	Log       *slog.Logger
 }
 
 // Server is the handler of all pages. [Server.Close] ends what it does on its own.
@@ -80,6 +83,7 @@ type Server struct {
 	views   *template.Template
 	guard   *guard
 	devices *devices
+	bulks   *works[bulk]
 	origin  *url.URL // of PublicURL
 	key     [32]byte // proves that a finished page belongs to the browser that asks for it
 	now     func() time.Time
@@ -87,7 +91,7 @@ type Server struct {
 
 // New builds the handler.
 func New(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, guard: newGuard(cfg.Authenticate, time.Now), devices: newDevices(time.Now), now: time.Now}
+	s := &Server{Config: cfg, guard: newGuard(cfg.Authenticate, time.Now), devices: newDevices(time.Now), bulks: newWorks[bulk](time.Now), now: time.Now}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	var err error
 	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {
@@ -129,8 +133,11 @@ func (s *Server) routes() *http.ServeMux {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Close ends the sign-ins by code that are under way, and waits for them.
-func (s *Server) Close() { s.devices.close() }
+// Close ends what is under way in the background, and waits for it.
+func (s *Server) Close() {
+	s.devices.close()
+	s.bulks.close()
+}
 
 // headers are the same on every answer.
 func (s *Server) headers(next http.Handler) http.Handler {

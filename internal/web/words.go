@@ -20,6 +20,7 @@ func (s *Server) words() template.FuncMap {
 		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
 		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may, "told": told,
 		"moment": moment, "number": number, "input": input, "pick": pick, "options": options, "asset": asset,
+		"octets": octets, "many": many, "short": shortened,
 	}
 }
 

@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const paused = () => localStorage.getItem("postern-still") === "1";
-  const busy = el => el.contains(document.activeElement) && document.activeElement !== document.body ||
+  const busy = el => el.contains(document.activeElement) && document.activeElement !== document.body || el.querySelector("input:checked") ||
     (getSelection().toString() !== "" && el.contains(getSelection().anchorNode));
 
   // <div data-live="queue-list" data-every="5">: the block of that name of this page is

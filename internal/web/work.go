@@ -1,0 +1,147 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"postern/internal/fault"
+)
+
+// The bounds of what pages do in the background.
+const (
+	mostWorks    = 20        // of a sort, under way at once
+	longestWork  = time.Hour // and then it is stopped
+	rememberWork = time.Hour // how long what came of it can be looked at
+)
+
+// works are what pages of a sort began in the background: a look at it is a T. They live
+// as long as the server does; what they change is in the database.
+type works[T any] struct {
+	now     func() time.Time
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	by     map[string]*work[T]
+}
+
+// work is one of them.
+type work[T any] struct {
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	state T
+	ended time.Time
+	err   error
+}
+
+func newWorks[T any](now func() time.Time) *works[T] {
+	return &works[T]{now: now, by: map[string]*work[T]{}}
+}
+
+// start has do work after the request has ended; do tells how far it is by changing the
+// state. The name of the work is nobody's to guess.
+func (w *works[T]) start(ctx context.Context, state T, do func(ctx context.Context, change func(func(*T))) error) (id string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	running := 0
+	for id, k := range w.by {
+		_, ended, _ := k.look()
+		switch {
+		case ended.IsZero():
+			running++
+		case w.now().Sub(ended) > rememberWork:
+			delete(w.by, id)
+		}
+	}
+	if w.closed || running >= mostWorks {
+		return "", fault.New(fault.Temporary, "begin work", "%d of these are under way", running).WithHint("wait until one has ended, or cancel one")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestWork)
+	k := &work[T]{cancel: cancel, state: state}
+	id = rand.Text()
+	w.by[id] = k
+	w.running.Go(func() {
+		defer cancel()
+		err := do(ctx, k.change)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.err = err; errors.Is(err, context.Canceled) {
+			k.err = errCancelled
+		}
+		k.ended = w.now()
+	})
+	return id, nil
+}
+
+var errCancelled = errors.New("cancelled")
+
+func (k *work[T]) change(f func(*T)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(&k.state)
+}
+
+// look says how far it is; ended is zero while it goes on.
+func (k *work[T]) look() (state T, ended time.Time, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state, k.ended, k.err
+}
+
+// of is a work by its name, nil when there is none.
+func (w *works[T]) of(id string) *work[T] {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.by[id]
+}
+
+func (w *works[T]) close() {
+	w.mu.Lock()
+	w.closed = true
+	for _, k := range w.by {
+		k.cancel()
+	}
+	w.mu.Unlock()
+	w.running.Wait()
+}
+
+// settledHeader tells the script that a part will not change any more.
+const settledHeader = "Postern-Settled"
+
+// stopPage says in the frame that something cannot be shown or done.
+type stopPage struct {
+	sheet
+	Why, Next  string
+	Back, Name string // where to go on
+}
+
+// stop ends a request that cannot be answered: one sentence, and what to do.
+func (s *Server) stop(w http.ResponseWriter, r *http.Request, here, name string, err error) {
+	p := stopPage{sheet: s.sheet(w, r, "This did not work", here), Back: here, Name: name, Next: sentence(fault.HintOf(err))}
+	status := http.StatusServiceUnavailable
+	switch fault.KindOf(err) {
+	case fault.NotFound:
+		status, p.Title = http.StatusNotFound, "It is not there"
+	case fault.Conflict:
+		status = http.StatusConflict
+	case fault.Invalid:
+		status = http.StatusBadRequest
+	default:
+		s.Log.WarnContext(r.Context(), "a page could not be made", "page", r.URL.Path, "error", err)
+	}
+	p.Why = because(err)
+	s.show(w, r, status, "stop.html", p)
+}
+
+// because is an error in one sentence, for people.
+func because(err error) string {
+	if e := fault.As(err); e != nil && e.Reply == nil && e.Err != nil {
+		return sentence(e.Err.Error())
+	}
+	return sentence(err.Error())
+}
