@@ -210,6 +210,7 @@ func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors},
+		Queue: a.Store, QueueActs: a.Operator(), Explain: a,
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
 	})
 	if err != nil {

@@ -159,11 +159,12 @@ type site struct {
 	applied  []declare.Document
 	appliers []string
 	refuse   error // answers every apply
+	mail     *mailRoom
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, log: &strings.Builder{}, devices: newFakeDevices(), alerts: newFakeAlerts(), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
+	s := &site{t: t, log: &strings.Builder{}, devices: newFakeDevices(), alerts: newFakeAlerts(), mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
 	s.vault.await = func(ctx context.Context, _ vault.DeviceSignIn) (vault.Result, error) {
 		<-ctx.Done() // nobody types the code
 		return vault.Result{}, ctx.Err()
@@ -182,7 +183,7 @@ func newSite(t *testing.T) *site {
 
 func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
-	h, err := web.New(web.Config{
+	cfg := web.Config{
 		Vault: s.vault, PublicURL: public, Version: "test", Devices: s.devices, Alerts: s.alerts, Apply: s.apply,
 		Authenticate: func(_ context.Context, user string, p secret.Text) bool {
 			return user == "admin" && p.Reveal() == password
@@ -190,7 +191,9 @@ func (s *site) handler(public string) *web.Server {
 		Ready:   func(context.Context) error { return s.ready },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "postern_accounts 3\n") }),
 		Log:     slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),
-	})
+	}
+	s.mail.configure(&cfg)
+	h, err := web.New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -48,8 +48,8 @@ func (s *Server) queuePlaces() []place {
 	return []place{
 		{"GET /queue", viewer, s.queue},
 		{"POST /queue", operator, s.changeQueue},
-		{"GET /queue/work/{work}", operator, s.showBulk},
-		{"POST /queue/work/{work}/cancel", operator, s.cancelBulk},
+		{"GET /work/{work}", operator, s.showBulk},
+		{"POST /work/{work}/cancel", operator, s.cancelBulk},
 		{"GET /queue/{id}", viewer, s.showMessage},
 		{"POST /queue/{id}", operator, s.changeMessage},
 		{"GET /queue/{id}/message.eml", operator, s.download},

@@ -75,10 +75,9 @@ func pairs(v url.Values) (out []pair) {
 
 // bulk is how far an act on all that a filter finds is.
 type bulk struct {
-	Label, Back string
-	Done, Total int
-	Skipped     int
-	First       string // why the first was skipped
+	Label, Here, Back string
+	Done, Skipped     int
+	First             string // why the first was skipped
 }
 
 // changeQueue acts on the ticked messages, or on all that the filter finds.
@@ -152,7 +151,7 @@ func (s *Server) actOn(r *http.Request, a act, ids []string) string {
 
 func (s *Server) beginBulk(w http.ResponseWriter, r *http.Request, a act, filter url.Values, back string) {
 	who := s.who(r)
-	id, err := s.bulks.start(r.Context(), bulk{Label: a.Label, Back: back}, func(ctx context.Context, change func(func(*bulk))) error {
+	id, err := s.bulks.start(r.Context(), bulk{Label: a.Label, Here: queueHome, Back: back}, func(ctx context.Context, change func(func(*bulk))) error {
 		tell := func(d relay.Done) {
 			change(func(b *bulk) {
 				b.Done, b.Skipped = d.Changed, d.Skipped
@@ -168,35 +167,31 @@ func (s *Server) beginBulk(w http.ResponseWriter, r *http.Request, a act, filter
 		s.stop(w, r, queueHome, "the queue", err)
 		return
 	}
-	http.Redirect(w, r, queueHome+"/work/"+id, http.StatusSeeOther)
+	http.Redirect(w, r, "/work/"+id, http.StatusSeeOther)
 }
 
 // bulkView shows how far an act on many is.
 type bulkView struct {
 	sheet
 	bulk
-	Name, Cancel string
-	Ended        time.Time
-	Error        string
+	Cancel string
+	Ended  time.Time
+	Error  string
 }
 
+// showBulk shows how far an act on many is, whatever page began it.
 func (s *Server) showBulk(w http.ResponseWriter, r *http.Request) {
-	s.showWork(w, r, queueHome, "the queue")
-}
-
-// showWork shows a bulk act, whatever page began it.
-func (s *Server) showWork(w http.ResponseWriter, r *http.Request, here, name string) {
 	k := s.bulks.of(r.PathValue("work"))
 	if k == nil {
-		s.stop(w, r, here, name, fault.New(fault.NotFound, "show", "nothing of that name is under way here").WithHint("it ended some time ago, or Postern was restarted meanwhile; the list shows what was done"))
+		s.stop(w, r, queueHome, "the queue", fault.New(fault.NotFound, "show", "nothing of that name is under way here").WithHint("it ended some time ago, or Postern was restarted meanwhile; the list shows what was done"))
 		return
 	}
 	state, ended, err := k.look()
-	p := bulkView{sheet: s.sheet(w, r, state.Label, here), bulk: state, Ended: ended, Name: name, Cancel: r.URL.Path + "/cancel"}
-	if err != nil && !errors.Is(err, errCancelled) {
-		p.Error = because(err)
-	} else if err != nil {
+	p := bulkView{sheet: s.sheet(w, r, state.Label, state.Here), bulk: state, Ended: ended, Cancel: r.URL.Path + "/cancel"}
+	if errors.Is(err, errCancelled) {
 		p.Error = "It was cancelled; what was done until then stays."
+	} else if err != nil {
+		p.Error = because(err)
 	}
 	if !ended.IsZero() {
 		w.Header().Set(settledHeader, "1")
@@ -205,14 +200,10 @@ func (s *Server) showWork(w http.ResponseWriter, r *http.Request, here, name str
 }
 
 func (s *Server) cancelBulk(w http.ResponseWriter, r *http.Request) {
-	s.cancelWork(w, r, queueHome)
-}
-
-func (s *Server) cancelWork(w http.ResponseWriter, r *http.Request, here string) {
 	if k := s.bulks.of(r.PathValue("work")); k != nil {
 		k.cancel()
 	}
-	http.Redirect(w, r, here+"/work/"+url.PathEscape(r.PathValue("work")), http.StatusSeeOther)
+	http.Redirect(w, r, "/work/"+url.PathEscape(r.PathValue("work")), http.StatusSeeOther)
 }
 
 // changeMessage acts on one message from its own page.

@@ -69,7 +69,7 @@ type Config struct {
 	Devices      Devices
 	Alerts       Alerts
 	// Apply makes what a document says, and writes down who wanted it.
-	Apply func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
+	Apply     func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
 	Queue     Queue
 	QueueActs QueueActs
 	Explain   Explainer
