@@ -8,12 +8,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/internal/app"
+	"postern/internal/door"
 )
 
 type deviceRow struct {
 	Name     string    `json:"name"`
 	Account  string    `json:"account"`
 	Senders  []string  `json:"senders"`
+	Doors    []string  `json:"doors"`
+	Reads    []string  `json:"mailboxes"`
 	Disabled bool      `json:"disabled"`
 	Created  time.Time `json:"created"`
 }
@@ -33,7 +36,13 @@ func newDevices(c *cli) *cobra.Command {
 				}
 				rows := make([]deviceRow, 0, len(all))
 				for _, d := range all {
-					r := deviceRow{Name: d.Name, Account: d.Account, Senders: []string{}, Disabled: d.Disabled, Created: d.Created}
+					r := deviceRow{Name: d.Name, Account: d.Account, Senders: []string{}, Doors: d.Policy.Doors, Reads: []string{}, Disabled: d.Disabled, Created: d.Created}
+					if len(r.Doors) == 0 {
+						r.Doors = []string{door.DoorSMTP}
+					}
+					for _, box := range d.Policy.Mailboxes {
+						r.Reads = append(r.Reads, box.String())
+					}
 					for _, s := range d.Senders {
 						r.Senders = append(r.Senders, s.String())
 					}
@@ -42,9 +51,9 @@ func newDevices(c *cli) *cobra.Command {
 				if asJSON {
 					return writeJSON(c.stdout, rows)
 				}
-				return table(c.stdout, "DEVICE\tACCOUNT\tMAY ALSO SEND AS\tDISABLED", func(line func(...string)) {
+				return table(c.stdout, "DEVICE\tACCOUNT\tDOORS\tMAY ALSO SEND AS\tMAY ALSO READ\tDISABLED", func(line func(...string)) {
 					for _, r := range rows {
-						line(r.Name, r.Account, strings.Join(r.Senders, ","), fmt.Sprint(r.Disabled))
+						line(r.Name, r.Account, strings.Join(r.Doors, ","), strings.Join(r.Senders, ","), strings.Join(r.Reads, ","), fmt.Sprint(r.Disabled))
 					}
 				})
 			})

@@ -80,6 +80,14 @@ func (d Device) policy() (door.Policy, error) {
 		}
 		p.Networks = append(p.Networks, n)
 	}
+	for _, text := range d.Mailboxes {
+		box, err := mail.ParseAddress(strings.TrimSpace(text))
+		if err != nil {
+			return p, fmt.Errorf("mailboxes: %w", err)
+		}
+		p.Mailboxes = append(p.Mailboxes, box)
+	}
+	p.Doors = d.Doors
 	return p, p.Check()
 }
 
@@ -104,6 +112,10 @@ func DeviceOf(v door.Device) Device {
 	}
 	for _, n := range v.Policy.Networks {
 		d.Networks = append(d.Networks, n.String())
+	}
+	d.Doors = v.Policy.Doors
+	for _, box := range v.Policy.Mailboxes {
+		d.Mailboxes = append(d.Mailboxes, box.String())
 	}
 	return d
 }

@@ -94,6 +94,8 @@ type Device struct {
 	NoLogin   bool       `yaml:"no_login,omitempty"`   // needs no login from its networks, at listed_listen
 	MaxSize   fetch.Size `yaml:"max_size,omitempty"`   // 10MB; absent: max_message
 	PerMinute int        `yaml:"per_minute,omitempty"` // messages; absent: no cap
+	Doors     []string   `yaml:"doors,omitempty"`      // smtp, imap, pop3; absent: smtp
+	Mailboxes []string   `yaml:"mailboxes,omitempty"`  // it may also read, at imap and pop3
 	Disabled  bool       `yaml:"disabled,omitempty"`
 }
 

@@ -6,6 +6,8 @@ package door
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"postern/internal/fault"
@@ -36,6 +38,9 @@ type Policy struct {
 	Rewrite   bool  `json:"rewrite,omitempty"`
 	MaxSize   int64 `json:"max_size,omitempty"`   // octets of a message; 0: the door's
 	PerMinute int   `json:"per_minute,omitempty"` // messages; 0: no cap
+
+	Doors     []string       `json:"doors,omitempty"`     // that it opens; none: smtp
+	Mailboxes []mail.Address `json:"mailboxes,omitempty"` // that it reads beside its account's
 }
 
 // From reports whether an address is in one of the networks, or there are none.
@@ -60,6 +65,11 @@ func (p Policy) Check() error {
 			WithHint("networks: [192.0.2.7/32]")
 	case p.MaxSize < 0 || p.PerMinute < 0:
 		return fault.New(fault.Invalid, "device policy", "max_size and per_minute cannot be below 0")
+	}
+	for _, d := range p.Doors {
+		if !slices.Contains(AllDoors(), d) {
+			return fault.New(fault.Invalid, "device policy", "%q is not a door; allowed: %s", d, strings.Join(AllDoors(), ", "))
+		}
 	}
 	for _, n := range p.Networks {
 		if p.NoLogin && n.Bits() == 0 {

@@ -165,7 +165,7 @@ func (l *Logins) Listed(ctx context.Context, addr netip.Addr) (Device, bool) {
 		return Device{}, false
 	}
 	for _, d := range all {
-		if d.Policy.NoLogin && !d.Disabled && d.Policy.Check() == nil && d.Policy.From(addr) {
+		if d.Policy.NoLogin && d.Policy.Opens(DoorSMTP) && !d.Disabled && d.Policy.Check() == nil && d.Policy.From(addr) {
 			return d, true
 		}
 	}

@@ -125,6 +125,9 @@ func (s *session) login(name string, password secret.Text) error {
 	case err == nil && !d.Policy.From(s.wire.from):
 		s.log(slog.LevelWarn, "login refused", slog.String("name", name), slog.String("reason", "the address is outside its networks"))
 		return say(535, "5.7.1", fmt.Sprintf("The device %s may not come from %s: add that address to its networks in Postern", d.Name, host))
+	case err == nil && !d.Policy.Opens(DoorSMTP):
+		s.log(slog.LevelWarn, "login refused", slog.String("name", name), slog.String("reason", "the device may not send"))
+		return say(535, "5.7.1", fmt.Sprintf("The device %s may not send: add smtp to its doors in Postern", d.Name))
 	case err == nil:
 		s.identify(&d)
 		s.log(slog.LevelInfo, "login", slog.String("tls", tls.VersionName(s.version())))
