@@ -32,7 +32,7 @@ key and a self-signed certificate in data_dir.`,
 				log.Warn("simulate is on: mail is accepted and goes to nobody", "all_accounts", on.All, "accounts", on.Accounts)
 			}
 			return a.Serve(cmd.Context(), func(at app.Addresses) {
-				log.Info("ready", "web", at.Web, "https", at.HTTPS, "smtp", at.SMTP, "smtps", at.SMTPS, "listed", at.Listed, "legacy", at.Legacy, "public_url", cfg.PublicURL.String(), "version", buildVersion())
+				log.Info("ready", "web", at.Web, "https", at.HTTPS, "smtp", at.SMTP, "smtps", at.SMTPS, "listed", at.Listed, "legacy", at.Legacy, "imap", at.IMAP, "imaps", at.IMAPS, "pop3", at.POP3, "pop3s", at.POP3S, "public_url", cfg.PublicURL.String(), "version", buildVersion())
 			})
 		},
 	}

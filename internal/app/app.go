@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"postern/internal/alert"
+	"postern/internal/bridge"
 	"postern/internal/catalogue"
 	"postern/internal/certificate"
 	"postern/internal/config"
@@ -56,6 +57,7 @@ type App struct {
 	legacy legacy                             // devices that need old TLS
 	shows  atomic.Pointer[certificateFor]     // what the doors show
 	issuer atomic.Pointer[certificate.Issuer] // nil without ACME
+	bridge atomic.Pointer[bridge.Bridge]      // nil without IMAP and POP3 doors
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.

@@ -12,7 +12,10 @@ import (
 )
 
 // Addresses are where the server listens; "" where it does not.
-type Addresses struct{ Web, HTTPS, SMTP, SMTPS, Listed, Legacy string }
+type Addresses struct {
+	Web, HTTPS, SMTP, SMTPS, Listed, Legacy string
+	IMAP, IMAPS, POP3, POP3S                string
+}
 
 // openDoor is an SMTP door with its listener.
 type openDoor struct {
@@ -25,7 +28,7 @@ type openDoor struct {
 const readAgain = time.Second
 
 // openDoors opens every SMTP door that is configured, or none.
-func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
+func (a *App) openDoors(ctx context.Context, logins *door.Logins) (doors []openDoor, err error) {
 	defer func() {
 		if err != nil {
 			for _, d := range doors {
@@ -34,11 +37,8 @@ func (a *App) openDoors(ctx context.Context) (doors []openDoor, err error) {
 			doors = nil
 		}
 	}()
-	certificate, err := a.certificate()
-	if err != nil {
-		return nil, err
-	}
-	logins, modern := door.NewLogins(a.Store, time.Second, readAgain), &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
+	certificate := *a.shows.Load()
+	modern := &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
 	for _, want := range []struct {
 		key, address string
 		cfg          door.SMTPConfig
@@ -87,7 +87,7 @@ func (a *App) seen(device string, version uint16) {
 	}
 }
 
-func (a *App) addresses(w webListeners, doors []openDoor) Addresses {
+func (a *App) addresses(w webListeners, doors []openDoor, bridges []bridgeDoor) Addresses {
 	all := Addresses{Web: address(w.plain), HTTPS: address(w.tls)}
 	for _, d := range doors {
 		switch at := address(d.listener); d.key {
@@ -99,6 +99,18 @@ func (a *App) addresses(w webListeners, doors []openDoor) Addresses {
 			all.Listed = at
 		case "legacy_listen":
 			all.Legacy = at
+		}
+	}
+	for _, d := range bridges {
+		switch at := address(d.listener); d.key {
+		case "imap_listen":
+			all.IMAP = at
+		case "imaps_listen":
+			all.IMAPS = at
+		case "pop3_listen":
+			all.POP3 = at
+		case "pop3s_listen":
+			all.POP3S = at
 		}
 	}
 	return all

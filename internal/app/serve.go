@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"postern/internal/door"
 	"postern/internal/fault"
 	"postern/internal/web"
 )
@@ -30,9 +31,17 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	if err != nil {
 		return err
 	}
-	doors, err := a.openDoors(ctx)
+	if _, err := a.certificate(); err != nil {
+		return errors.Join(err, pages.close())
+	}
+	logins := door.NewLogins(a.Store, time.Second, readAgain)
+	doors, err := a.openDoors(ctx, logins)
 	if err != nil {
 		return errors.Join(err, pages.close())
+	}
+	bridges, err := a.openBridge(ctx, logins)
+	if err != nil {
+		return errors.Join(err, pages.close(), closeDoors(doors))
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -53,7 +62,8 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	for _, d := range doors {
 		g.Go(func() error { return d.Serve(ctx, d.listener) })
 	}
-	ready(a.addresses(pages, doors))
+	a.serveBridge(ctx, g, bridges)
+	ready(a.addresses(pages, doors, bridges))
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -58,6 +58,14 @@ type Config struct {
 	KeepAudit      Span        `toml:"keep_audit" default:"365d" help:"how long the audit log is kept; \"off\": for ever"`
 	LogLevel       LogLevel    `toml:"log_level" default:"info" help:"debug, info, warn or error"`
 	LogFormat      LogFormat   `toml:"log_format" default:"auto" help:"auto, text or json"`
+
+	IMAPListen    Listen `toml:"imap_listen" default:"off" help:"host:port of the IMAP door (STARTTLS, :143)"`
+	IMAPSListen   Listen `toml:"imaps_listen" default:"off" help:"host:port of the IMAP door with TLS from the first octet (:993)"`
+	POP3Listen    Listen `toml:"pop3_listen" default:"off" help:"host:port of the POP3 door (STLS, :110)"`
+	POP3SListen   Listen `toml:"pop3s_listen" default:"off" help:"host:port of the POP3 door with TLS from the first octet (:995)"`
+	BridgeMost    Count  `toml:"bridge_sessions" default:"4000" help:"IMAP and POP3 sessions at the same time"`
+	BridgePerBox  Count  `toml:"bridge_per_mailbox" default:"10" help:"IMAP and POP3 sessions at the same time in one mailbox; Exchange is said to allow 20 connections, of which fetch tasks may have 8"`
+	BridgePerHost Count  `toml:"bridge_per_host" default:"100" help:"connections of one address that have not signed in to IMAP or POP3 yet"`
 }
 
 // Key describes one setting, for flags and documentation.

@@ -81,6 +81,19 @@ func (s *Size) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Count is a number of things, at least one.
+type Count int
+
+// UnmarshalText reads it.
+func (n *Count) UnmarshalText(b []byte) error {
+	v, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 20)
+	if err != nil || v == 0 {
+		return fmt.Errorf("%q is not a number of things; allowed: 1 to 1048575", b)
+	}
+	*n = Count(v) //nolint:gosec // 20 bits
+	return nil
+}
+
 // LogLevel is the least severe level that is logged.
 type LogLevel struct{ slog.Level }
 

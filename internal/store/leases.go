@@ -130,7 +130,8 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 	}, `SELECT holder FROM messages WHERE state = 'delivering'
 		UNION SELECT lock_holder FROM tasks WHERE lock_holder <> ''
 		UNION SELECT claim_holder FROM grants WHERE claim_holder <> ''
-		UNION SELECT holder FROM held_lanes`)
+		UNION SELECT holder FROM held_lanes
+		UNION SELECT holder FROM sessions`)
 	if err != nil {
 		return 0, err
 	}
@@ -158,7 +159,7 @@ func (s *Store) release(ctx context.Context, op, holder string, now time.Time) (
 		if _, err := exec(ctx, tx, s.dialect.spendLost()+` AND holder = $2`, millis(now), holder); err != nil {
 			return err
 		}
-		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims, releaseLanes} {
+		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims, releaseLanes, releaseSessions} {
 			n, err := exec(ctx, tx, query, holder)
 			if err != nil {
 				return err

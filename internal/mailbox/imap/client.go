@@ -39,7 +39,7 @@ type Client struct {
 
 // Dial connects, encrypts and reads the greeting.
 func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
-	conn, err := mailbox.Connect(ctx, cfg, mailbox.Protocol{Name: protocol, StartTLS: startTLS})
+	conn, err := mailbox.Connect(ctx, cfg, mailbox.Protocol{Name: protocol, StartTLS: StartTLS})
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +57,9 @@ func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
 	return c, nil
 }
 
-// startTLS is RFC 9051 §6.2.1 up to the handshake. What the server claimed before
+// StartTLS is RFC 9051 §6.2.1 up to the handshake. What the server claimed before
 // it is forgotten.
-func startTLS(ctx context.Context, c *mailbox.Conn) error {
+func StartTLS(ctx context.Context, c *mailbox.Conn) error {
 	const op, limit = "imap STARTTLS", 8 << 10
 	defer c.Begin(ctx)()
 	line, err := c.ReadLine(limit)

@@ -93,7 +93,7 @@ func refused(stage string, kind fault.Kind, line string) error {
 }
 
 func reply(stage string, kind fault.Kind, status, code, text string) *fault.Error {
-	wait := backoff(text)
+	wait := Backoff(text)
 	if wait > 0 {
 		kind = fault.Throttled
 	}
@@ -108,9 +108,9 @@ func reply(stage string, kind fault.Kind, status, code, text string) *fault.Erro
 // maxBackoff bounds what a server can talk us into; Exchange asks for minutes.
 const maxBackoff = time.Hour
 
-// backoff reads the one number that stands nowhere but in words: Exchange's
+// Backoff reads the one number that stands nowhere but in words: Exchange's
 // "Request is throttled. Suggested Backoff Time: 92415 milliseconds".
-func backoff(text string) time.Duration {
+func Backoff(text string) time.Duration {
 	m := regexp.MustCompile(`(?i)Suggested Backoff Time: (\d{1,10}) milliseconds`).FindStringSubmatch(text)
 	if m == nil {
 		return 0

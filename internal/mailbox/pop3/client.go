@@ -43,7 +43,7 @@ const readAhead = 16 << 10
 
 // Dial connects, encrypts and reads the greeting.
 func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
-	conn, err := mailbox.Connect(ctx, cfg, mailbox.Protocol{Name: protocol, StartTLS: startTLS})
+	conn, err := mailbox.Connect(ctx, cfg, mailbox.Protocol{Name: protocol, StartTLS: StartTLS})
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +59,8 @@ func Dial(ctx context.Context, cfg mailbox.Config) (*Client, error) {
 	return c, nil
 }
 
-// startTLS is RFC 2595 §4 up to the handshake.
-func startTLS(ctx context.Context, c *mailbox.Conn) error {
+// StartTLS is RFC 2595 §4 up to the handshake.
+func StartTLS(ctx context.Context, c *mailbox.Conn) error {
 	defer c.Begin(ctx)()
 	for _, stage := range []string{"greeting", "STLS"} {
 		if stage == "STLS" {
