@@ -53,12 +53,16 @@ type candidate struct {
 // Open returns the device that signs in and the mailbox it asks for. What is wrong
 // about name, password or right is always the same fault.Denied, as late as Check's.
 func (l *Logins) Open(ctx context.Context, o Opening) (Device, mail.Address, error) {
-	if l.locked(o.User, o.Remote) {
-		return Device{}, mail.Address{}, fault.New(fault.Throttled, "check login", "too many wrong passwords")
-	}
 	meant, err := l.meant(ctx, o)
 	if err != nil {
 		return Device{}, mail.Address{}, err
+	}
+	name := o.User
+	if len(meant) > 0 {
+		name = meant[0].device.Name // under whatever names it is tried
+	}
+	if l.locked(name, o.Remote) {
+		return Device{}, mail.Address{}, fault.New(fault.Throttled, "check login", "too many wrong passwords")
 	}
 	for _, c := range meant {
 		ok, err := l.verify(ctx, c.device.Name, c.device.PasswordHash, o.Password)
@@ -66,16 +70,16 @@ func (l *Logins) Open(ctx context.Context, o Opening) (Device, mail.Address, err
 			return Device{}, mail.Address{}, err
 		}
 		if ok {
-			l.forgive(o.User, o.Remote)
+			l.forgive(name, o.Remote)
 			return c.device, c.mailbox, nil
 		}
 	}
 	if len(meant) == 0 {
-		if _, err := l.verify(ctx, o.User, l.decoy, o.Password); err != nil {
+		if _, err := l.verify(ctx, name, l.decoy, o.Password); err != nil {
 			return Device{}, mail.Address{}, err
 		}
 	}
-	if err := wait(ctx, l.blame(o.User, o.Remote)); err != nil {
+	if err := wait(ctx, l.blame(name, o.Remote)); err != nil {
 		return Device{}, mail.Address{}, fault.Wrap(fault.Temporary, "check login", err)
 	}
 	return Device{}, mail.Address{}, fault.New(fault.Denied, "check login", "the name or the password is wrong, or the device may not open that")
