@@ -80,6 +80,7 @@ func (a *App) backlogs(ctx context.Context) ([]alert.Condition, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.noteBacklog(all)
 	accounts, err := a.Vault.Accounts(ctx)
 	if err != nil {
 		return nil, err

@@ -54,10 +54,11 @@ type App struct {
 	log      *slog.Logger
 	version  string
 
-	legacy legacy                             // devices that need old TLS
-	shows  atomic.Pointer[certificateFor]     // what the doors show
-	issuer atomic.Pointer[certificate.Issuer] // nil without ACME
-	bridge atomic.Pointer[bridge.Bridge]      // nil without IMAP and POP3 doors
+	legacy  legacy                             // devices that need old TLS
+	shows   atomic.Pointer[certificateFor]     // what the doors show
+	issuer  atomic.Pointer[certificate.Issuer] // nil without ACME
+	bridge  atomic.Pointer[bridge.Bridge]      // nil without IMAP and POP3 doors
+	backlog atomic.Pointer[backlog]            // nil until somebody looked
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.

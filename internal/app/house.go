@@ -28,7 +28,7 @@ func (a *App) keepHouse(ctx context.Context) error {
 
 // sweep forgets what is older at now than the configuration keeps.
 func (a *App) sweep(ctx context.Context, now time.Time) error {
-	var errs []error
+	errs := []error{a.Store.ForgetActivity(ctx, now.Add(-keepActivity))}
 	if keep := a.Config.KeepMessages.Duration; keep > 0 {
 		n, err := a.Store.PurgeMessages(ctx, now.Add(-keep))
 		errs = append(errs, err)

@@ -47,6 +47,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.watchOthers(ctx) })
 	g.Go(func() error { return a.keepHouse(ctx) })
+	g.Go(func() error { return a.recordActivity(ctx) })
 	g.Go(func() error { return a.Vault.Run(ctx) })
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })
@@ -219,7 +220,7 @@ func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handle
 func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
-		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors},
+		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors}, Overview: newOverviewRoom(a),
 		Queue: a.Store, QueueActs: a.Operator(), Explain: a,
 		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
 	})

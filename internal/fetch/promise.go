@@ -284,6 +284,7 @@ func (r *run) stillThere(ctx context.Context, list []*parcel) ([]*parcel, error)
 // saved counts and reports a message that was handed over.
 func (r *run) saved(ctx context.Context, p *parcel) {
 	r.rec.Saved++
+	r.handed.Add(1)
 	r.rec.Files += len(p.handed())
 	r.report(ctx, p.event())
 }

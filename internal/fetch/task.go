@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/internal/fault"
@@ -60,6 +61,8 @@ type Fetcher struct {
 	step func(string)  // called between any two durable steps; tests cut runs there
 	news chan struct{} // has room for one: the loop is to look now
 
+	handed atomic.Uint64 // messages handed over
+
 	mu    sync.Mutex
 	asked map[string]bool // tasks somebody wants to run now
 }
@@ -68,6 +71,9 @@ type Fetcher struct {
 func New(cfg Config) *Fetcher {
 	return &Fetcher{cfg: cfg.withDefaults(), step: func(string) {}, news: make(chan struct{}, 1), asked: map[string]bool{}}
 }
+
+// HandedOver is how many messages were since this process began.
+func (f *Fetcher) HandedOver() uint64 { return f.handed.Load() }
 
 // Options of one run.
 type Options struct {

@@ -14,7 +14,6 @@ import (
 // accountPlaces are the accounts page and the ways to sign in from it.
 func (s *Server) accountPlaces() []place {
 	return []place{
-		{"GET /{$}", viewer, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, home, http.StatusSeeOther) }},
 		{"GET /accounts", viewer, s.accounts},
 		{"POST /accounts/{name}/signin", admin, s.begin},
 		{"POST /accounts/{name}/link", admin, s.invite},

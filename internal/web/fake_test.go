@@ -155,6 +155,7 @@ type site struct {
 	ready  error
 
 	devices  *fakeDevices
+	overview *fakeOverview
 	alerts   *fakeAlerts
 	applied  []declare.Document
 	appliers []string
@@ -164,7 +165,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, log: &strings.Builder{}, devices: newFakeDevices(), alerts: newFakeAlerts(), mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
+	s := &site{t: t, log: &strings.Builder{}, devices: newFakeDevices(), overview: newFakeOverview(), alerts: newFakeAlerts(), mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
 	s.vault.await = func(ctx context.Context, _ vault.DeviceSignIn) (vault.Result, error) {
 		<-ctx.Done() // nobody types the code
 		return vault.Result{}, ctx.Err()
@@ -184,7 +185,7 @@ func newSite(t *testing.T) *site {
 func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	cfg := web.Config{
-		Vault: s.vault, PublicURL: public, Version: "test", Devices: s.devices, Alerts: s.alerts, Apply: s.apply,
+		Vault: s.vault, PublicURL: public, Version: "test", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Apply: s.apply,
 		Authenticate: func(_ context.Context, user string, p secret.Text) bool {
 			return user == "admin" && p.Reveal() == password
 		},

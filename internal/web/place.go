@@ -28,6 +28,7 @@ type place struct {
 // lists its own.
 func (s *Server) places() []place {
 	return slices.Concat(
+		s.overviewPlaces(),
 		s.accountPlaces(),
 		s.devicePlaces(),
 		s.queuePlaces(),
@@ -50,6 +51,7 @@ type group struct {
 // entry that the page belongs to.
 func navigation(here string) []group {
 	groups := []group{
+		{"", []entry{{Path: "/", Label: "Overview"}}},
 		{"Mail", []entry{{Path: queueHome, Label: "Queue"}}},
 		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/devices", Label: "Devices"}}},
 	}

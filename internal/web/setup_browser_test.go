@@ -56,7 +56,7 @@ func TestSetUpPagesFitEveryScreen(t *testing.T) {
 }
 
 func setUpPages() []string {
-	return []string{"/devices", "/devices/new", "/devices/printer"}
+	return []string{"/", "/?span=1h", "/devices", "/devices/new", "/devices/printer"}
 }
 
 // namelessFields are the inputs without a label, and the descriptions that are missing.

@@ -66,6 +66,7 @@ type Config struct {
 	Ready        func(ctx context.Context) error
 	Pretending   func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
 	Metrics      http.Handler                              // behind the same password
+	Overview     Overview
 	Devices      Devices
 	Alerts       Alerts
 	// Apply makes what a document says, and writes down who wanted it.

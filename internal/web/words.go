@@ -19,7 +19,7 @@ func (s *Server) words() template.FuncMap {
 	return template.FuncMap{
 		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
 		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may, "told": told,
-		"moment": moment, "number": number, "input": input, "pick": pick, "options": options, "asset": asset,
+		"moment": moment, "clock": clock, "number": wholeNumber, "input": input, "pick": pick, "options": options, "asset": asset,
 		"octets": octets, "many": many, "short": shortened,
 	}
 }
@@ -38,6 +38,23 @@ func moment(t time.Time) template.HTML {
 	}
 	t = t.UTC()
 	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2 Jan 2006, 15:04:05 UTC") + `</time>`) //nolint:gosec // nothing of it was typed by anybody
+}
+
+// clock is a moment without its seconds and year.
+func clock(t time.Time) template.HTML {
+	t = t.UTC()
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2 Jan, 15:04 UTC") + `</time>`) //nolint:gosec // nothing of it was typed by anybody
+}
+
+// wholeNumber is number for templates, which have counts of several kinds.
+func wholeNumber(n any) string {
+	switch n := n.(type) {
+	case int:
+		return number(int64(n))
+	case int64:
+		return number(n)
+	}
+	return fmt.Sprint(n)
 }
 
 // number groups a count's digits: 1 234 567.
