@@ -156,7 +156,7 @@ func sumWords(c chart, total int64, series []int64) string {
 
 func whileWords(d time.Duration) string {
 	if d < time.Hour {
-		return counted(int(d/time.Minute), "minute", "minutes")
+		return amount(int(d/time.Minute), "minute", "minutes")
 	}
-	return counted(int(d/time.Hour), "hour", "hours")
+	return amount(int(d/time.Hour), "hour", "hours")
 }

@@ -37,8 +37,8 @@ func joinedWords(words []string) string {
 	return strings.Join(words, "")
 }
 
-// counted is "1 task" or "3 tasks".
-func counted(n int, one, more string) string {
+// amount is "1 task" or "3 tasks".
+func amount(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}
@@ -50,29 +50,29 @@ func (g *concernGroup) say() {
 	n := len(g.Concerns) + g.More
 	switch g.Trouble {
 	case NeedsSignIn:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "account waits for a sign-in", "accounts wait for a sign-in"), "Whoever owns the mailbox", true, "/accounts?state=needs_sign_in"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "account waits for a sign-in", "accounts wait for a sign-in"), "Whoever owns the mailbox", true, "/accounts?state=needs_sign_in"
 	case NeedsAdmin:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "account waits for an administrator", "accounts wait for an administrator"), "An administrator of the organisation's Microsoft 365", true, "/accounts?state=needs_admin"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "account waits for an administrator", "accounts wait for an administrator"), "An administrator of the organisation's Microsoft 365", true, "/accounts?state=needs_admin"
 	case QueueOld:
-		g.Title, g.Who, g.Bad, g.All = "mail of "+counted(n, "account", "accounts")+" waits for long", "You", true, "/queue"
+		g.Title, g.Who, g.Bad, g.All = "mail of "+amount(n, "account", "accounts")+" waits for long", "You", true, "/queue"
 	case MailFailed:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "message failed since yesterday", "messages failed since yesterday"), "You", true, "/queue?state=failed"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "message failed since yesterday", "messages failed since yesterday"), "You", true, "/queue?state=failed"
 	case TaskFailed:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "task failed", "tasks failed"), "You", true, "/tasks"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "task failed", "tasks failed"), "You", true, "/tasks"
 	case TaskLate:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "task has not run when it was due", "tasks have not run when they were due"), "You", true, "/tasks"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "task has not run when it was due", "tasks have not run when they were due"), "You", true, "/tasks"
 	case EntryParked:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "task has parked mail", "tasks have parked mail"), "You", true, "/ledger?state=parked"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "task has parked mail", "tasks have parked mail"), "You", true, "/ledger?state=parked"
 	case DiskFull:
 		g.Title, g.Who, g.Bad = "The disk is nearly full", "You", true
 	case AlertFailed:
-		g.Title, g.Who, g.Bad, g.All = counted(n, "alert reached nobody", "alerts reached nobody"), "You", true, "/alerts"
+		g.Title, g.Who, g.Bad, g.All = amount(n, "alert reached nobody", "alerts reached nobody"), "You", true, "/alerts"
 	case Certificate:
 		g.Title, g.Who = "The certificate of the doors ends soon", "You"
 	case Expires:
-		g.Title, g.Who, g.All = counted(n, "end is near", "ends are near"), "You", "/accounts"
+		g.Title, g.Who, g.All = amount(n, "end is near", "ends are near"), "You", "/accounts"
 	case OldTLS:
-		g.Title, g.Who, g.All = counted(n, "device speaks old TLS", "devices speak old TLS"), "Whoever looks after the machine", "/devices"
+		g.Title, g.Who, g.All = amount(n, "device speaks old TLS", "devices speak old TLS"), "Whoever looks after the machine", "/devices"
 	case MailHeld:
 		g.Title, g.Who, g.All = "Mail is held back by hand", "You", "/queue?state=held"
 	case Simulated:
