@@ -3,7 +3,6 @@ package test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -271,31 +270,28 @@ func TestSigninWaits(t *testing.T) {
 	g.stop()
 }
 
-// TestPagesAndMetricsAskForThePassword tries every protected address without a
-// password, with a wrong one, with one that was replaced, and with the right one.
-func TestPagesAndMetricsAskForThePassword(t *testing.T) {
+// Pages and figures are for those who may see them: asked without a login, with a
+// password that was replaced, with another token, and as it should be.
+func TestPagesAndMetricsAskWhoItIs(t *testing.T) {
 	t.Parallel()
 	g := newGate(t)
 	g.unlimited("scan@contoso.com")
 	g.setUp("")
 	sendOne(t, g, "counted")
 	waitFor(t, "the count", func() bool { return len(g.queue("--state", "delivered")) == 1 })
-	fresh := func() string {
-		_, p, _ := strings.Cut(g.postern("admin", "password"), "password: ")
-		return strings.TrimSpace(p)
+	old := g.adminPassword()
+	before := g.logIn("admin", old)
+	password := g.adminPassword()
+	if status, _ := g.tryLogin("admin", old); status != http.StatusForbidden {
+		t.Errorf("a replaced password: %d", status)
 	}
-	old := fresh()
-	password := fresh()
-	for path, want := range map[string][]string{
-		"/accounts": {"scan@contoso.com", "/register_microsoft_graph_api/", "Works."},
-		"/metrics":  {`postern_queue_messages{state="delivered"} 1`, `postern_accounts{state="active"} 3`, `postern_messages_total{event="accepted"} 1`, "go_goroutines"},
-	} {
-		for _, wrong := range []string{"", old} {
-			if status, body := g.get(path, wrong); status != http.StatusUnauthorized || strings.Contains(body, "contoso") {
-				t.Errorf("%s with the password %q: %d", path, wrong, status)
-			}
+	for name, c := range map[string]*http.Client{"nobody": http.DefaultClient, "a session that was ended": before} {
+		if status, body := g.page(c, "/accounts"); status != http.StatusUnauthorized || strings.Contains(body, "contoso") {
+			t.Errorf("%s: %d", name, status)
 		}
-		status, body := g.get(path, password)
+	}
+	expect := func(path string, status int, body string, want ...string) {
+		t.Helper()
 		if status != http.StatusOK {
 			t.Errorf("%s: %d", path, status)
 		}
@@ -305,32 +301,20 @@ func TestPagesAndMetricsAskForThePassword(t *testing.T) {
 			}
 		}
 	}
+	status, body := g.page(g.logIn("admin", password), "/accounts")
+	expect("/accounts", status, body, "scan@contoso.com", "/register_microsoft_graph_api/", "Works.")
+
+	for token, want := range map[string]int{"": 401, g.token("queue", "", "queue:read"): 403} {
+		if status, body := g.figures(token); status != want || strings.Contains(body, "postern_queue") {
+			t.Errorf("metrics with the token %.8s: %d", token, status)
+		}
+	}
+	status, body = g.figures(g.token("prometheus", "", "metrics"))
+	expect("/metrics", status, body, `postern_queue_messages{state="delivered"} 1`, `postern_accounts{state="active"} 3`, `postern_messages_total{event="accepted"} 1`, "go_goroutines")
 	for _, path := range []string{"/healthz", "/readyz"} {
-		if status, _ := g.get(path, ""); status != http.StatusOK {
+		if status, _ := g.page(http.DefaultClient, path); status != http.StatusOK {
 			t.Errorf("%s: %d", path, status)
 		}
 	}
 	g.stop()
-}
-
-// get asks for a page, as admin when there is a password.
-func (g *gate) get(path, password string) (status int, body string) {
-	g.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, g.url()+path, nil)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	if password != "" {
-		req.SetBasicAuth("admin", password)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/smtp"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,13 +17,10 @@ import (
 )
 
 // goroutines is how many the process says it has.
-func (g *gate) goroutines(t *testing.T, password string) int {
+func (g *gate) goroutines(t *testing.T, token string) int {
 	t.Helper()
-	out, err := exec.Command("curl", "-sS", "-u", "admin:"+password, "http://"+g.web+"/metrics").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(out), "\ngo_goroutines ")
+	_, out := g.figures(token)
+	_, after, _ := strings.Cut(out, "\ngo_goroutines ")
 	line, _, _ := strings.Cut(after, "\n")
 	n, err := strconv.Atoi(line)
 	if err != nil {
@@ -41,12 +37,11 @@ func TestThousandConnections(t *testing.T) {
 	g := newGate(t)
 	g.unlimited("scan@contoso.com")
 	g.setUp("")
-	_, password, _ := strings.Cut(g.postern("admin", "password"), "password: ")
-	password = strings.TrimSpace(password)
+	token := g.token("figures", "", "metrics")
 	conf := g.doorTLS()
 	g.letter("scanner", "scan@contoso.com", simpleMail("scan@contoso.com", "them@elsewhere.example", "before", "<before@test.example>"), "them@elsewhere.example")
 	waitFor(t, "the first message", func() bool { return sentWith(g, "before") == 1 })
-	before := g.goroutines(t, password)
+	before := g.goroutines(t, token)
 
 	var held []net.Conn
 	for i := range 1000 {
@@ -71,13 +66,13 @@ func TestThousandConnections(t *testing.T) {
 	}
 	wg.Wait()
 	waitFor(t, "messages sent among them", func() bool { return sentWith(g, "among") == 10 })
-	t.Logf("%d goroutines before, %d with the connections, %d MB at most", before, g.goroutines(t, password), g.peakMemory()>>20)
+	t.Logf("%d goroutines before, %d with the connections, %d MB at most", before, g.goroutines(t, token), g.peakMemory()>>20)
 	for _, c := range held {
 		_ = c.Close()
 	}
 	after := 0
 	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if after = g.goroutines(t, password); after <= before+5 {
+		if after = g.goroutines(t, token); after <= before+5 {
 			break
 		}
 	}

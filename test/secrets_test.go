@@ -246,29 +246,22 @@ func denySignIn(t *testing.T, g *gate) {
 	g.visitor.Pages = append(g.visitor.Pages, v.Pages...)
 }
 
-// pages looks at the pages behind the password.
+// pages looks at the pages behind the login, and at the figures.
 func (g *gate) pages(t *testing.T) (pages []visitor.Page, admin string) {
 	t.Helper()
-	out := g.postern("admin", "password")
-	_, admin, _ = strings.Cut(out, "password:")
-	admin = strings.TrimSpace(admin)
-	for _, path := range []string{"/accounts", "/metrics"} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url()+path, nil)
-		if err != nil {
-			t.Fatal(err)
+	admin = g.adminPassword()
+	c, token := g.logIn("admin", admin), g.token("figures", "", "metrics")
+	for path, ask := range map[string]func() (int, string){
+		"/accounts": func() (int, string) { return g.page(c, "/accounts") }, "/me": func() (int, string) { return g.page(c, "/me") },
+		"/users": func() (int, string) { return g.page(c, "/users") }, "/audit": func() (int, string) { return g.page(c, "/audit") },
+		"/metrics": func() (int, string) { return g.figures(token) },
+	} {
+		status, body := ask()
+		if status != http.StatusOK {
+			t.Errorf("%s: %d", path, status)
 		}
-		req.SetBasicAuth("admin", admin)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var b bytes.Buffer
-		_, _ = b.ReadFrom(resp.Body)
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s", path, resp.Status)
-		}
-		pages = append(pages, visitor.Page{URL: req.URL, HTML: b.String()})
+		at, _ := url.Parse(g.url() + path)
+		pages = append(pages, visitor.Page{URL: at, HTML: body})
 	}
 	return pages, admin
 }

@@ -31,7 +31,7 @@ password gets one made for it, which is printed this one time.`,
 				return err
 			}
 			return c.with(cmd.Context(), func(a *app.App) error {
-				changes, err := a.Applier(c.getenv).Apply(cmd.Context(), doc)
+				changes, err := a.ApplyHere(cmd.Context(), who(), doc, c.getenv)
 				return printChanges(c, changes, asJSON, err)
 			})
 		},

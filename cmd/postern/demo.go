@@ -146,7 +146,7 @@ func (d *demo) startPostern(ctx context.Context) error {
 	if d.app, err = app.Open(ctx, cfg, app.Options{Log: log, Version: buildVersion()}); err != nil {
 		return err
 	}
-	if d.admin, err = d.app.NewAdminPassword(ctx); err != nil {
+	if d.admin, err = d.app.NewAdminPassword(ctx, who()); err != nil {
 		return err
 	}
 	ready := make(chan app.Addresses, 1)
@@ -208,7 +208,7 @@ func (d *demo) register(ctx context.Context) error {
 		return err
 	}
 	secrets := map[string]string{"SECRET": d.contoso.App.Secret, "CA": d.sim.CAPEM()}
-	changes, err := d.app.Applier(func(k string) (string, bool) { v, ok := secrets[k]; return v, ok }).Apply(ctx, doc)
+	changes, err := d.app.ApplyHere(ctx, who(), doc, func(k string) (string, bool) { v, ok := secrets[k]; return v, ok })
 	for _, ch := range changes {
 		d.fact("%-8s %-9s %s", ch.Kind, ch.Name, ch.Action)
 		if !ch.Password.Empty() {

@@ -45,12 +45,11 @@ over: sign in once.`,
 }
 
 func importPacked(ctx context.Context, c *cli, a *app.App, what declare.Import) error {
-	applier := a.Applier(c.getenv)
-	doc, err := applier.Document(ctx, what)
+	doc, err := a.Applier(c.getenv).Document(ctx, what)
 	if err != nil {
 		return err
 	}
-	changes, err := applier.Apply(ctx, doc)
+	changes, err := a.ApplyHere(ctx, who(), doc, c.getenv)
 	if err := printChanges(c, changes, false, err); err != nil {
 		return err
 	}

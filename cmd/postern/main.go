@@ -91,7 +91,7 @@ a user name and a password.
 	}
 	c.root = root
 	root.AddCommand(newServe(c), newApply(c), newExport(c), newImport(c), newSignin(c), newConsent(c), newCheck(c), newToken(c),
-		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newSend(c), newSendmail(c), newQueue(c), newSessions(c), newTokens(c), newAlerts(c), newAudit(c), newKey(c), newAdmin(c), newConfig(c), newDemo(c))
+		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newSend(c), newSendmail(c), newQueue(c), newSessions(c), newTokens(c), newAlerts(c), newAudit(c), newKey(c), newAdmin(c), newUsers(c), newConfig(c), newDemo(c))
 	return root
 }
 

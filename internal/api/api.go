@@ -8,7 +8,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -24,12 +23,16 @@ import (
 	"postern/internal/door"
 	"postern/internal/fault"
 	"postern/internal/fetch"
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/secret"
 )
 
-// Prefix is where the API lives.
-const Prefix = "/api/"
+// Prefix is where the API lives, MetricsPath where Prometheus asks.
+const (
+	Prefix      = "/api/"
+	MetricsPath = "/metrics"
+)
 
 const base = Prefix + "v1"
 
@@ -45,6 +48,9 @@ type Config struct {
 	Fetch    fetch.Operator
 	// TestAlert really sends one alert, by a saved route or by values that are not saved.
 	TestAlert func(ctx context.Context, saved string, values alert.Route, signWith secret.Text) (check.Report, error)
+	Audits    func(ctx context.Context, f people.Lines) ([]people.Line, error)
+	People    func(ctx context.Context) ([]people.User, error)
+	Metrics   http.Handler // at MetricsPath
 	Version   string
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -67,13 +73,14 @@ type server struct {
 	memory  *semaphore.Weighted // octets of JSON letters that are held at once
 }
 
-// New builds the handler of everything under [Prefix].
+// New builds the handler of everything under [Prefix], and of [MetricsPath].
 func New(cfg Config) http.Handler {
 	s := &server{Config: cfg, memory: semaphore.NewWeighted(lettersAtOnce),
 		guesses: &guesses{now: cfg.Now, byIP: map[netip.Addr]tally{}}}
 	mux := http.NewServeMux()
 	s.routes(humago.New(mux, s.humaConfig()))
 	mux.HandleFunc(Prefix, s.missing)
+	mux.HandleFunc("GET "+MetricsPath, s.metrics)
 	return headers(patient(mux))
 }
 
@@ -108,6 +115,7 @@ func (s *server) routes(a huma.API) {
 	}
 	huma.Register(a, s.operation(a, http.MethodPost, "/alerts/test", "test-alert", "Really send one test alert, and say stage by stage what came of it", door.MayAdmin), s.testAlert)
 	s.fetchRoutes(a)
+	s.peopleRoutes(a)
 	remove := s.operation(a, http.MethodDelete, "/messages/{id}", "delete-message", "Delete a message for good", door.MayWriteQueue)
 	remove.DefaultStatus = http.StatusNoContent
 	huma.Register(a, remove, s.remove)
@@ -126,10 +134,8 @@ func (s *server) operation(a huma.API, method, path, id, summary string, scope d
 }
 
 func (s *server) missing(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", (*Problem)(nil).ContentType(""))
-	w.WriteHeader(http.StatusNotFound)
-	_ = json.NewEncoder(w).Encode(&Problem{Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound, Kind: fault.NotFound.String(),
-		Detail: r.Method + " " + r.URL.Path + " is nothing that can be done here", Hint: "read " + base + "/openapi.json"})
+	(&Problem{Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound, Kind: fault.NotFound.String(),
+		Detail: r.Method + " " + r.URL.Path + " is nothing that can be done here", Hint: "read " + base + "/openapi.json"}).write(w)
 }
 
 // patience is how long a client may be silent while it sends or reads.

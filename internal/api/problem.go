@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -38,6 +39,16 @@ func (p *Problem) GetHeaders() http.Header { return p.header }
 
 // ContentType is for huma.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// write sends the answer where huma does not.
+func (p *Problem) write(w http.ResponseWriter) {
+	for name, values := range p.header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
+}
 
 // problem makes an error the caller's to see. What is ours is logged here, the one
 // place above all work, and told in general words.

@@ -18,16 +18,19 @@ func (a *App) Intake() api.Intake {
 
 // withAPI puts the API beside the pages.
 func (a *App) withAPI(pages http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", pages)
-	mux.Handle(api.Prefix, api.New(api.Config{
+	programs := api.New(api.Config{
 		Intake: a.Intake(), Devices: a.Store.Device, Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
 		Tasks: a.Store, Fetch: a.FetchOperator(),
 		TestAlert: func(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
 			return a.TestAlert(ctx, saved, given, signWith, nil)
 		},
+		Audits: a.Store.Audits, People: a.People.Users, Metrics: a.metrics(),
 		Explain: a.SayWhy, Version: a.version, Now: a.Store.Now, Log: a.log.With("room", "api"),
-	}))
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	mux.Handle(api.Prefix, programs)
+	mux.Handle(api.MetricsPath, programs)
 	return mux
 }
 

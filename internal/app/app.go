@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 	"postern/internal/fault"
 	"postern/internal/fetch"
 	"postern/internal/outbound"
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/secret"
 	"postern/internal/store"
@@ -46,6 +46,7 @@ type App struct {
 	Fetch     *fetch.Fetcher
 	Catalogue *catalogue.Catalogue
 	Desk      *alert.Desk
+	People    *people.Registry
 
 	entra    *entra.Client
 	seals    *vault.Sealer
@@ -104,6 +105,9 @@ func (a *App) build(ctx context.Context) error {
 		Holder: a.holder, Now: a.Store.Now, Log: a.log.With("room", "vault"), Catalogue: a.Catalogue, Alert: a.alert,
 	})
 	a.Desk = a.newDesk(network)
+	if a.People, err = a.newPeople(); err != nil {
+		return err
+	}
 	may := &limits{}
 	pretends := func(account string) bool { return bool(a.Config.Simulate) || may.pretends(account) }
 	a.Relay = relay.New(relay.Config{
@@ -155,23 +159,4 @@ func (a *App) Applier(getenv func(string) (string, bool)) declare.Applier {
 		MakeDirectory: func(path string) error { return os.MkdirAll(path, 0o750) },
 		Passwords:     declare.Passwords{New: door.NewPassword, Hash: door.HashPassword, Verify: func(hash string, clear secret.Text) bool { return door.VerifyPassword(hash, clear) == nil }},
 	}
-}
-
-// adminKey is the setting with the web password's hash.
-const adminKey = "web.admin_password"
-
-// NewAdminPassword replaces the password of the web pages and returns it.
-func (a *App) NewAdminPassword(ctx context.Context) (secret.Text, error) {
-	p := door.NewPassword()
-	hash, err := door.HashPassword(p)
-	if err != nil {
-		return secret.Text{}, fmt.Errorf("hash the password: %w", err)
-	}
-	return p, a.Store.PutSetting(ctx, adminKey, []byte(hash))
-}
-
-// adminMay checks the login of the web pages.
-func (a *App) adminMay(ctx context.Context, user string, password secret.Text) bool {
-	hash, err := a.Store.Setting(ctx, adminKey)
-	return err == nil && user == "admin" && door.VerifyPassword(string(hash), password) == nil
 }

@@ -16,7 +16,7 @@ func (a *App) keepHouse(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := a.sweep(ctx, a.Store.Now()); err != nil && ctx.Err() == nil {
-			a.log.WarnContext(ctx, "old messages not forgotten", "error", err)
+			a.log.WarnContext(ctx, "what is old was not forgotten", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -39,5 +39,6 @@ func (a *App) sweep(ctx context.Context, now time.Time) error {
 	if keep := a.Config.KeepAudit.Duration; keep > 0 {
 		errs = append(errs, a.Store.PurgeAudit(ctx, now.Add(-keep)))
 	}
+	errs = append(errs, a.People.Sweep(ctx))
 	return errors.Join(errs...)
 }

@@ -7,8 +7,8 @@ import (
 
 	"postern/internal/declare"
 	"postern/internal/fetch"
+	"postern/internal/people"
 	"postern/internal/relay"
-	"postern/internal/store"
 )
 
 // Operator changes the queue by hand and writes it down.
@@ -26,17 +26,31 @@ func (a *App) FetchOperator() fetch.Operator {
 // ApplyAs puts a document into effect that somebody sent from elsewhere, and writes down
 // what it changed. References to files and the environment of this machine find nothing.
 func (a *App) ApplyAs(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error) {
-	done, err := a.Applier(func(string) (string, bool) { return "", false }).Apply(ctx, doc)
+	return a.applyAs(ctx, who, doc, func(string) (string, bool) { return "", false })
+}
+
+// ApplyHere is ApplyAs for whoever works on this machine.
+func (a *App) ApplyHere(ctx context.Context, who string, doc declare.Document, getenv func(string) (string, bool)) ([]declare.Change, error) {
+	return a.applyAs(ctx, who, doc, getenv)
+}
+
+func (a *App) applyAs(ctx context.Context, who string, doc declare.Document, getenv func(string) (string, bool)) ([]declare.Change, error) {
+	applier := a.Applier(getenv)
+	before, err := applier.Records(ctx, doc)
+	if err != nil {
+		return nil, err
+	}
+	done, err := applier.Apply(ctx, doc)
 	errs := []error{err}
+	after, err := applier.Records(ctx, doc)
+	errs = append(errs, err)
 	for _, c := range done {
 		if c.Action != "unchanged" {
-			errs = append(errs, a.WriteDown(ctx, who, strings.TrimSuffix(c.Action, "d")+" "+c.Kind, c.Name, ""))
+			key := declare.Key{Kind: c.Kind, Name: c.Name}
+			errs = append(errs, a.Record(ctx, people.Deed{
+				Who: who, What: strings.TrimSuffix(c.Action, "d") + " " + c.Kind, Subject: c.Name, Before: before[key], After: after[key],
+			}))
 		}
 	}
 	return done, errors.Join(errs...)
-}
-
-// WriteDown adds a line to the audit log.
-func (a *App) WriteDown(ctx context.Context, who, what, subject, detail string) error {
-	return a.Store.PutAudit(ctx, store.Audit{At: a.Store.Now(), Who: who, What: what, Subject: subject, Detail: detail})
 }

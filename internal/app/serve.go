@@ -27,6 +27,9 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	if err := a.takeBack(ctx); err != nil {
 		return err
 	}
+	if err := a.invite(ctx); err != nil {
+		return err
+	}
 	pages, err := a.openWeb(ctx)
 	if err != nil {
 		return err
@@ -222,7 +225,7 @@ func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
 		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors}, Overview: newOverviewRoom(a),
 		Queue: a.Store, QueueActs: a.Operator(), Explain: a,
-		Authenticate: a.adminMay, Ready: a.Store.Ping, Metrics: a.metrics(), Log: a.log.With("room", "web"),
+		People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),
 	})
 	if err != nil {
 		return nil, nil, err

@@ -56,6 +56,14 @@ type Config struct {
 	ResendWindow   Span        `toml:"resend_window" default:"10m" help:"a message that a device hands in again within this time, because the answer got lost, is not queued again; \"off\": it is"`
 	KeepMessages   Span        `toml:"keep_messages" default:"30d" help:"how long finished messages are remembered: delivered ones, and failed ones whose sender was told; \"off\": for ever"`
 	KeepAudit      Span        `toml:"keep_audit" default:"365d" help:"how long the audit log is kept; \"off\": for ever"`
+	SessionIdle    Lasting     `toml:"session_idle" default:"12h" help:"a login to the pages ends when it was not used for so long"`
+	SessionLife    Lasting     `toml:"session_life" default:"7d" help:"and in any case after so long"`
+	OIDCAuthority  string      `toml:"oidc_authority" default:"https://login.microsoftonline.com" help:"where people may sign in to the pages: Entra's host, or the whole address of a provider's openid-configuration"`
+	OIDCTenant     string      `toml:"oidc_tenant" help:"Entra tenant whose people may sign in to the pages: GUID or domain (another provider has none)"`
+	OIDCClientID   string      `toml:"oidc_client_id" help:"client id of the app for signing in to the pages (empty: by password only)"`
+	OIDCSecret     secret.Text `toml:"oidc_client_secret" help:"its client secret, for those who keep it in the environment"`
+	OIDCSecretFile string      `toml:"oidc_client_secret_file" help:"file with its client secret"`
+	OIDCAllow      string      `toml:"oidc_allow" help:"who may come in, as what: role:APP-ROLE=admin, group:GUID=operator, domain:contoso.com=viewer, user:jane@contoso.com=admin (empty: users whom an administrator added)"`
 	LogLevel       LogLevel    `toml:"log_level" default:"info" help:"debug, info, warn or error"`
 	LogFormat      LogFormat   `toml:"log_format" default:"auto" help:"auto, text or json"`
 
@@ -145,6 +153,10 @@ func (c *Config) validate() error {
 		return fault.New(fault.Invalid, "configuration", "acme_directory: %q is not usable; allowed: https://host/path", c.AcmeDirectory)
 	case c.MasterKeyURL != "" && (c.MasterKeyFile != "" || !c.MasterKey.Empty()):
 		return fault.New(fault.Invalid, "configuration", "master_key_url, master_key_file and master_key exclude each other")
+	case c.OIDCSecretFile != "" && !c.OIDCSecret.Empty():
+		return fault.New(fault.Invalid, "configuration", "oidc_client_secret and oidc_client_secret_file exclude each other")
+	case c.OIDCClientID == "" && (c.OIDCAllow != "" || c.OIDCTenant != "" || c.OIDCSecretFile != "" || !c.OIDCSecret.Empty()):
+		return fault.New(fault.Invalid, "configuration", "oidc_client_id is empty, so the other oidc_ keys are for nothing")
 	case c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://"):
 		return fault.New(fault.Invalid, "configuration", "database: allowed is a URL like postgres://user@host/name, or nothing for SQLite")
 	}

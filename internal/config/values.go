@@ -181,6 +181,17 @@ func (d *Span) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Lasting is a Span that has an end.
+type Lasting struct{ Span }
+
+// UnmarshalText reads a Span that is not off.
+func (d *Lasting) UnmarshalText(b []byte) error {
+	if err := d.Span.UnmarshalText(b); err != nil || d.Duration > 0 {
+		return err
+	}
+	return fmt.Errorf("%q is not usable; allowed: a number with s, m, h or d, such as 12h", b)
+}
+
 // Hosts are hostnames, comma separated.
 type Hosts []string
 

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"postern/internal/entra"
+	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/secret"
+	"postern/internal/vault"
 )
 
 // Export writes down what is there, without any secret.
@@ -18,28 +20,14 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range apps {
-		d := App{Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name, HVEScope: v.Cloud.HVEScope}
-		if !v.SecretExpires.IsZero() {
-			d.SecretExpires = v.SecretExpires.UTC().Format(time.DateOnly)
-		}
-		if len(v.Certificate) > 0 {
-			d.Certificate = &SecretRef{Value: secret.New(string(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: v.Certificate})))}
-		}
-		if v.Cloud.Name == entra.Custom {
-			d.Custom = custom(v.Cloud)
-		}
-		doc.Apps = append(doc.Apps, d)
+		doc.Apps = append(doc.Apps, exportApp(v))
 	}
 	accounts, err := a.Vault.Accounts(ctx)
 	if err != nil {
 		return doc, err
 	}
 	for _, v := range accounts {
-		d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport, InternalDomains: v.InternalDomains, Simulate: v.Simulate}
-		for _, p := range v.Purposes {
-			d.Purposes = append(d.Purposes, string(p))
-		}
-		doc.Accounts = append(doc.Accounts, d)
+		doc.Accounts = append(doc.Accounts, exportAccount(v))
 	}
 	devices, err := a.Devices.Devices(ctx)
 	if err != nil {
@@ -53,7 +41,7 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range tasks {
-		doc.Tasks = append(doc.Tasks, Task{Name: v.Name, Account: v.Account, Disabled: v.Disabled, Spec: v.Spec})
+		doc.Tasks = append(doc.Tasks, exportTask(v))
 	}
 	routes, err := a.Alerts.Routes(ctx)
 	if err != nil {
@@ -63,6 +51,32 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		doc.Alerts = append(doc.Alerts, AlertOf(v))
 	}
 	return doc, nil
+}
+
+func exportApp(v vault.App) App {
+	d := App{Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name, HVEScope: v.Cloud.HVEScope}
+	if !v.SecretExpires.IsZero() {
+		d.SecretExpires = v.SecretExpires.UTC().Format(time.DateOnly)
+	}
+	if len(v.Certificate) > 0 {
+		d.Certificate = &SecretRef{Value: secret.New(string(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: v.Certificate})))}
+	}
+	if v.Cloud.Name == entra.Custom {
+		d.Custom = custom(v.Cloud)
+	}
+	return d
+}
+
+func exportAccount(v vault.Account) Account {
+	d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport, InternalDomains: v.InternalDomains, Simulate: v.Simulate}
+	for _, p := range v.Purposes {
+		d.Purposes = append(d.Purposes, string(p))
+	}
+	return d
+}
+
+func exportTask(v fetch.Task) Task {
+	return Task{Name: v.Name, Account: v.Account, Disabled: v.Disabled, Spec: v.Spec}
 }
 
 func custom(c entra.Cloud) *Custom {

@@ -2,6 +2,7 @@ package entra_test
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -140,7 +141,7 @@ func TestPasswordIdentity(t *testing.T) {
 		p.gives(http.StatusOK, token(map[string]any{"id_token": id}))
 		return entra.New(clock, outbound.Network{}).Password(t.Context(), p.registration(), "hve@contoso.com", secret.New(password), nil)
 	}
-	if got, err := ask(nil); err != nil || got.Access.Empty() || got.Identity != (entra.Identity{}) {
+	if got, err := ask(nil); err != nil || got.Access.Empty() || !reflect.DeepEqual(got.Identity, entra.Identity{}) {
 		t.Errorf("without: %v", err)
 	}
 	if got, err := ask(p.idToken(map[string]any{"nonce": nil})); err != nil || got.Identity.ObjectID != "the-object-id" {

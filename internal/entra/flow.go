@@ -21,6 +21,8 @@ type AuthRequest struct {
 	Verifier  string   // PKCE, 43 to 128 characters
 	Scopes    []string // may span resources: one consent for all
 	LoginHint string
+
+	PersonOnly bool // who it is, and no token to keep
 }
 
 // Redemption turns the code of a finished sign-in into tokens.
@@ -30,6 +32,8 @@ type Redemption struct {
 	Redirect string
 	Nonce    string
 	Scopes   []string // of one resource
+
+	PersonOnly bool // as in AuthRequest
 }
 
 // Tokens is what a token request gave.
@@ -49,7 +53,7 @@ func (c *Client) AuthorizeURL(ctx context.Context, r Registration, a AuthRequest
 	}
 	conf := oauth2.Config{
 		ClientID: r.ClientID, RedirectURL: a.Redirect, Endpoint: oauth2.Endpoint{AuthURL: m.Authorize},
-		Scopes: appendOnce(a.Scopes, identityScopes()...),
+		Scopes: wanted(a.Scopes, a.PersonOnly),
 	}
 	opts := []oauth2.AuthCodeOption{
 		oauth2.S256ChallengeOption(a.Verifier),
@@ -73,7 +77,7 @@ func (c *Client) Redeem(ctx context.Context, r Registration, d Redemption) (Toke
 	}
 	g, err := c.ask(ctx, hc, m, r, op, url.Values{
 		"grant_type": {"authorization_code"}, "code": {d.Code}, "code_verifier": {d.Verifier}, "redirect_uri": {d.Redirect},
-		"scope": {strings.Join(appendOnce(d.Scopes, identityScopes()...), " ")},
+		"scope": {strings.Join(wanted(d.Scopes, d.PersonOnly), " ")},
 	})
 	if err != nil {
 		return Tokens{}, err

@@ -19,6 +19,14 @@ type Identity struct {
 	Email    string // a hint; not every account has one
 	ObjectID string // oid
 	TenantID string // tid
+
+	Issuer        string
+	Subject       string // sub: at this issuer and for this app, for good
+	EmailVerified bool   // says a provider that is not Entra, which never does
+	Guest         bool   // of the tenant: another provider answers for the user name
+	Roles         []string
+	Groups        []string
+	Overage       bool // there are too many groups to say
 }
 
 // tenantPlaceholder stands in the issuer of Entra's shared endpoints.
@@ -45,12 +53,7 @@ func (c *Client) verify(ctx context.Context, m metadata, clientID string, g gran
 		}
 		return Identity{}, "", fault.New(fault.Denied, verifying, "%s", oneLine(secret.Scrub(err.Error(), g.id))).WithHint("%s", hint)
 	}
-	var claims struct {
-		Username string `json:"preferred_username"`
-		Email    string `json:"email"`
-		ObjectID string `json:"oid"`
-		TenantID string `json:"tid"`
-	}
+	var claims claims
 	if err := token.Claims(&claims); err != nil {
 		return Identity{}, "", fault.New(fault.Denied, verifying, "the id token's claims are malformed")
 	}
@@ -58,7 +61,42 @@ func (c *Client) verify(ctx context.Context, m metadata, clientID string, g gran
 		return Identity{}, "", fault.New(fault.Denied, verifying, "the id token is from another issuer, %q", oneLine(token.Issuer)).
 			WithHint("compare the app's tenant and cloud")
 	}
-	return Identity(claims), token.Nonce, nil
+	return claims.identity(token), token.Nonce, nil
+}
+
+// claims are those of an id token that are read.
+type claims struct {
+	Username  string `json:"preferred_username"`
+	Email     string `json:"email"`
+	ObjectID  string `json:"oid"`
+	TenantID  string `json:"tid"`
+	Verified  any    `json:"email_verified"` // a boolean; some send it as text
+	Provider  string `json:"idp"`            // of a guest: who answers for them
+	Roles     any    `json:"roles"`
+	Groups    any    `json:"groups"`
+	Elsewhere any    `json:"_claim_names"` // what was left out
+}
+
+func (c claims) identity(token *oidc.IDToken) Identity {
+	left, _ := c.Elsewhere.(map[string]any)
+	_, over := left["groups"]
+	return Identity{
+		Username: c.Username, Email: c.Email, ObjectID: c.ObjectID, TenantID: c.TenantID, Issuer: token.Issuer, Subject: token.Subject,
+		EmailVerified: c.Verified == true || c.Verified == "true", Guest: c.Provider != "" && c.Provider != token.Issuer,
+		Roles: texts(c.Roles), Groups: texts(c.Groups), Overage: over,
+	}
+}
+
+// texts are the strings of a claim that should be a list of them; a provider's own
+// idea of it must not end a sign-in.
+func texts(claim any) (all []string) {
+	list, _ := claim.([]any)
+	for _, v := range list {
+		if s, ok := v.(string); ok {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 const verifying = "verify who signed in"

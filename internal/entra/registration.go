@@ -89,7 +89,17 @@ const (
 )
 
 // identityScopes go with every delegated request: who signed in, and a refresh token.
-func identityScopes() []string { return []string{"openid", "profile", "email", "offline_access"} }
+func identityScopes() []string { return append(personScopes(), "offline_access") }
+
+func personScopes() []string { return []string{"openid", "profile", "email"} }
+
+// wanted are a sign-in's scopes: those of an app, or of a person alone.
+func wanted(scopes []string, personOnly bool) []string {
+	if personOnly {
+		return appendOnce(scopes, personScopes()...)
+	}
+	return appendOnce(scopes, identityScopes()...)
+}
 
 // Resource is whom a delegated token for a purpose (send, imap, pop3, graph, hve) is for.
 func Resource(cloud Cloud, purpose string) string {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -52,14 +53,14 @@ func TestAuditIsReadNewestFirst(t *testing.T) {
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
 		for n, subject := range []string{"a", "b", "a"} {
-			ok(t, s.PutAudit(ctx, store.Audit{At: after(time.Duration(n) * time.Second), Who: "cli:root", What: "hold", Subject: subject, Detail: "d"}))
+			ok(t, s.PutAudit(ctx, people.Line{At: after(time.Duration(n) * time.Second), Who: "cli:root", What: "hold", Subject: subject, Detail: "d"}))
 		}
-		all, err := s.Audits(ctx, "", "", 2)
+		all, err := s.Audits(ctx, people.Lines{Limit: 2})
 		ok(t, err)
 		if len(all) != 2 || all[0].Subject != "a" || all[1].Subject != "b" || !all[0].At.Equal(after(2*time.Second)) {
 			t.Errorf("read %+v", all)
 		}
-		rest, err := s.Audits(ctx, "a", all[0].ID, 0)
+		rest, err := s.Audits(ctx, people.Lines{Subject: "a", Before: all[0].ID})
 		ok(t, err)
 		if len(rest) != 1 || !rest[0].At.Equal(t0) || rest[0].Who != "cli:root" || rest[0].What != "hold" || rest[0].Detail != "d" {
 			t.Errorf("read %+v", rest)

@@ -7,6 +7,7 @@ import (
 
 	"postern/internal/fault"
 	"postern/internal/mail"
+	"postern/internal/people"
 	"postern/internal/relay"
 	"postern/internal/store"
 )
@@ -71,10 +72,10 @@ func TestPurgeAudit(t *testing.T) {
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
 		for n := range 150 {
-			ok(t, s.PutAudit(ctx, store.Audit{At: t0.Add(time.Duration(n) * time.Hour), Who: "cli", What: "hold", Subject: "m"}))
+			ok(t, s.PutAudit(ctx, people.Line{At: t0.Add(time.Duration(n) * time.Hour), Who: "cli", What: "hold", Subject: "m"}))
 		}
 		ok(t, s.PurgeAudit(ctx, t0.Add(140*time.Hour)))
-		left, err := s.Audits(ctx, "", "", 500)
+		left, err := s.Audits(ctx, people.Lines{Limit: 500})
 		ok(t, err)
 		if len(left) != 10 || left[9].At.Before(t0.Add(140*time.Hour)) {
 			t.Errorf("%d left: %v", len(left), left)

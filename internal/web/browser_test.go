@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -88,7 +87,8 @@ func TestPagesFitEveryScreen(t *testing.T) {
 		return vault.Result{Account: vault.Account{Name: "scan"}}, fault.New(fault.Denied, "finish", "%w: eve@contoso.com", vault.ErrWrongMailbox)
 	}
 	s.device("POST", "scan", "")
-	auth := strings.Replace(s.url, "http://", "http://admin:"+password+"@", 1)
+	s.enters(ctx)
+	auth := s.url
 	pages := []string{auth + "/accounts", auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
 	for _, scheme := range []string{"light", "dark"} {
 		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}

@@ -22,7 +22,7 @@ func (s *Server) brief(r *http.Request) (context.Context, context.CancelFunc) {
 }
 
 // who is how the audit log names whoever sent the request.
-func (s *Server) who(*http.Request) string { return "web:admin" }
+func (s *Server) who(r *http.Request) string { return visitOf(r.Context()).user.Who() }
 
 // apply makes what a form says, by the same checks as a declared document.
 func (s *Server) apply(r *http.Request, doc declare.Document) ([]declare.Change, error) {

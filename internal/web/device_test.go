@@ -124,8 +124,7 @@ func TestSignInsByCodeEnd(t *testing.T) {
 	h := s.handler(s.url)
 	ask := func(method, path string) int {
 		r := s.request(method, path, nil)
-		r.SetBasicAuth("admin", password)
-		return record(h, r).Code
+		return record(h, s.as("admin", r)).Code
 	}
 	left := func(what string) {
 		t.Helper()

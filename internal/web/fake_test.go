@@ -20,7 +20,6 @@ import (
 	"postern/internal/declare"
 	"postern/internal/fault"
 	"postern/internal/mail"
-	"postern/internal/secret"
 	"postern/internal/vault"
 	"postern/internal/web"
 )
@@ -153,6 +152,7 @@ type site struct {
 	log    *strings.Builder
 	client *http.Client
 	ready  error
+	people *crowd
 
 	devices  *fakeDevices
 	overview *fakeOverview
@@ -165,7 +165,13 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, log: &strings.Builder{}, devices: newFakeDevices(), overview: newFakeOverview(), alerts: newFakeAlerts(), mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
+	return newSiteOf(t, nil)
+}
+
+// newSiteOf is a site of these people; nil is one administrator.
+func newSiteOf(t *testing.T, c *crowd) *site {
+	t.Helper()
+	s := &site{people: c, t: t, log: &strings.Builder{}, devices: newFakeDevices(), overview: newFakeOverview(), alerts: newFakeAlerts(), mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
 	s.vault.await = func(ctx context.Context, _ vault.DeviceSignIn) (vault.Result, error) {
 		<-ctx.Done() // nobody types the code
 		return vault.Result{}, ctx.Err()
@@ -177,6 +183,10 @@ func newSite(t *testing.T) *site {
 	s.vault.finish = func(url.Values, string) (vault.Result, error) {
 		return vault.Result{Account: s.vault.accounts[0].Account, SignedInAs: "scan@contoso.com"}, nil
 	}
+	if s.people == nil {
+		s.people = newCrowd(t, slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)))
+		s.people.administrator()
+	}
 	handler = s.handler(srv.URL)
 	s.client = newBrowser(t)
 	return s
@@ -186,12 +196,9 @@ func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	cfg := web.Config{
 		Vault: s.vault, PublicURL: public, Version: "test", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Apply: s.apply,
-		Authenticate: func(_ context.Context, user string, p secret.Text) bool {
-			return user == "admin" && p.Reveal() == password
-		},
-		Ready:   func(context.Context) error { return s.ready },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "postern_accounts 3\n") }),
-		Log:     slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),
+		People: s.people.Registry, Audits: s.people.store.Audits,
+		Ready: func(context.Context) error { return s.ready },
+		Log:   slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),
 	}
 	s.mail.configure(&cfg)
 	h, err := web.New(cfg)
@@ -313,11 +320,6 @@ func (s *site) request(method, path string, form url.Values) *http.Request {
 func (s *site) get(path string) answer { return s.do(s.request(http.MethodGet, path, nil)) }
 
 func (s *site) post(path string) answer { return s.do(s.request(http.MethodPost, path, nil)) }
-
-func (s *site) admin(req *http.Request) answer {
-	req.SetBasicAuth("admin", password)
-	return s.do(req)
-}
 
 // readable returns the text of a page, and fails on markup that does not nest.
 func readable(t *testing.T, page string) string {

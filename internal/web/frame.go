@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"postern/internal/people"
 )
 
 // sheet is what every page inside the frame carries; a page's own data embeds it.
 type sheet struct {
 	Title    string
+	User     people.User // who looks
 	Nav      []group
 	Note     string   // what the act before this page came to; said once
 	Pretends string   // whose mail goes to nobody
@@ -23,13 +26,18 @@ type sheet struct {
 
 // sheet begins a page. here is the entry of the navigation it belongs to.
 func (s *Server) sheet(w http.ResponseWriter, r *http.Request, title, here string) sheet {
-	p := sheet{Title: title, Nav: navigation(here), Note: s.noted(w, r), Public: s.PublicURL, Version: s.Version}
+	u := visitOf(r.Context()).user
+	p := sheet{Title: title, User: u, Nav: navigation(here, u.Role), Note: s.noted(w, r), Public: s.PublicURL, Version: s.Version}
 	var err error
 	if p.Pretends, err = s.pretending(r.Context()); err != nil {
 		s.trouble(r, &p, err, "Whether mail is only simulated could not be looked up.")
 	}
 	return p
 }
+
+// May reports whether whoever looks has a role, so that nobody is shown what is not
+// for them to do.
+func (p sheet) May(least string) bool { return p.User.Role.May(people.Role(least)) }
 
 // trouble says on a page that a part of it is missing, and logs why. One part that
 // cannot be looked up must not take the page with it.

@@ -3,18 +3,17 @@ package web
 import (
 	"net/http"
 	"slices"
+
+	"postern/internal/people"
 )
 
-// role is what somebody who is signed in may do: each role may do what the one
-// before it may.
-type role int
+// role is what somebody who is logged in may do.
+type role = people.Role
 
-// The roles. A viewer looks, an operator acts on mail, an admin changes who and what
-// Postern acts for.
 const (
-	viewer role = iota
-	operator
-	admin
+	viewer   = people.Viewer
+	operator = people.Operator
+	admin    = people.Admin
 )
 
 // place is one page or act behind the guard.
@@ -32,6 +31,9 @@ func (s *Server) places() []place {
 		s.accountPlaces(),
 		s.devicePlaces(),
 		s.queuePlaces(),
+		s.mePlaces(),
+		s.userPlaces(),
+		s.auditPlaces(),
 	)
 }
 
@@ -39,6 +41,7 @@ func (s *Server) places() []place {
 type entry struct {
 	Path, Label string
 	Here        bool // this page is, or belongs to, that one
+	Least       role // who sees it; "" is everybody
 }
 
 // group is the entries that belong together.
@@ -47,17 +50,22 @@ type group struct {
 	Entries []entry
 }
 
-// navigation is the way through the pages, in the order people need them. here is the
-// entry that the page belongs to.
-func navigation(here string) []group {
-	groups := []group{
+// navigation is the way through the pages for somebody, in the order people need them.
+// here is the entry that the page belongs to.
+func navigation(here string, who role) []group {
+	var groups []group
+	for _, g := range []group{
 		{"", []entry{{Path: "/", Label: "Overview"}}},
 		{"Mail", []entry{{Path: queueHome, Label: "Queue"}}},
 		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/devices", Label: "Devices"}}},
-	}
-	for _, g := range groups {
+		{"Postern", []entry{{Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
+	} {
+		g.Entries = slices.DeleteFunc(g.Entries, func(e entry) bool { return e.Least != "" && !who.May(e.Least) })
 		for i := range g.Entries {
 			g.Entries[i].Here = g.Entries[i].Path == here
+		}
+		if len(g.Entries) > 0 {
+			groups = append(groups, g)
 		}
 	}
 	return groups

@@ -17,7 +17,8 @@ func TestSetUpPagesFitEveryScreen(t *testing.T) {
 	t.Parallel()
 	ctx := openBrowser(t)
 	s := newSite(t)
-	auth := strings.Replace(s.url, "http://", "http://admin:"+password+"@", 1)
+	s.enters(ctx)
+	auth := s.url
 	for _, path := range setUpPages() {
 		for _, scheme := range []string{"light", "dark"} {
 			features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}

@@ -1,10 +1,10 @@
 // Package web serves Postern's pages: the accounts and their sign-in, the OAuth
-// callback, health and metrics. Pages are made on the server and work without
+// callback, the people who may look and change, health. Pages are made on the server and work without
 // JavaScript; nothing is loaded from elsewhere.
 //
 // It decides nothing and never calls Microsoft while rendering: a sick account
-// must not take the page with it. Accounts are behind one password; the callback
-// and one-time links need none, for a sign-in's state is single use and bound to
+// must not take the page with it. Pages are behind a login and each asks for a role;
+// the callback and one-time links need none, for a sign-in's state is single use and bound to
 // the browser that began it.
 package web
 
@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"postern/internal/declare"
-	"postern/internal/secret"
+	"postern/internal/people"
 	"postern/internal/vault"
 )
 
@@ -57,18 +57,19 @@ type SignIns interface {
 	AwaitDevice(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error)
 }
 
-// Config builds the handler. All fields but Metrics are required.
+// Config builds the handler. All fields are required.
 type Config struct {
-	Vault        Vault
-	PublicURL    string
-	Version      string
-	Authenticate func(ctx context.Context, user string, password secret.Text) bool
-	Ready        func(ctx context.Context) error
-	Pretending   func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
-	Metrics      http.Handler                              // behind the same password
-	Overview     Overview
-	Devices      Devices
-	Alerts       Alerts
+	Vault     Vault
+	PublicURL string
+	Version   string
+	People    *people.Registry
+	// Audits reads the audit log, the newest line first.
+	Audits     func(ctx context.Context, f people.Lines) ([]people.Line, error)
+	Ready      func(ctx context.Context) error
+	Pretending func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
+	Overview   Overview
+	Devices    Devices
+	Alerts     Alerts
 	// Apply makes what a document says, and writes down who wanted it.
 	Apply     func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
 	Queue     Queue
@@ -82,7 +83,6 @@ type Server struct {
 	Config
 	handler http.Handler
 	views   *template.Template
-	guard   *guard
 	devices *devices
 	bulks   *works[bulk]
 	origin  *url.URL // of PublicURL
@@ -92,7 +92,7 @@ type Server struct {
 
 // New builds the handler.
 func New(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, guard: newGuard(cfg.Authenticate, time.Now), devices: newDevices(time.Now), bulks: newWorks[bulk](time.Now), now: time.Now}
+	s := &Server{Config: cfg, devices: newDevices(time.Now), bulks: newWorks[bulk](time.Now), now: time.Now}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	var err error
 	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {
@@ -121,12 +121,10 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("POST "+CallbackPath+"{$}", s.posted)
 	mux.HandleFunc("GET /postern.css", s.asset("postern.css"))
 	mux.HandleFunc("GET /postern.js", s.asset("postern.js"))
+	s.loginRoutes(mux)
 	mux.HandleFunc("/", s.missing)
 	for _, p := range s.places() {
-		mux.Handle(p.pattern, s.guard.protect(p.do))
-	}
-	if s.Metrics != nil {
-		mux.Handle("GET /metrics", s.guard.protect(s.Metrics.ServeHTTP))
+		mux.Handle(p.pattern, s.protect(p.least, p.do))
 	}
 	return mux
 }
