@@ -70,8 +70,8 @@ func TestDescription(t *testing.T) {
 	slices.Sort(ops)
 	const m, k = " /api/v1/messages", " /api/v1/tasks"
 	if want := []string{
-		"delete" + m + "/{id}", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body",
-		"get" + k, "get" + k + "/{task}", "get" + k + "/{task}/ledger", "get" + k + "/{task}/runs", "get" + k + "/{task}/runs/{run}/log",
+		"delete" + m + "/{id}", "get /api/v1/audit", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body",
+		"get" + k, "get" + k + "/{task}", "get" + k + "/{task}/ledger", "get" + k + "/{task}/runs", "get" + k + "/{task}/runs/{run}/log", "get /api/v1/users",
 		"post /api/v1/alerts/test", "post" + m, "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry",
 		"post" + k + "/{task}/ledger/reprocess", "post" + k + "/{task}/ledger/reset", "post" + k + "/{task}/run", "post" + k + "/{task}/stop",
 	}; !slices.Equal(ops, want) {
