@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The load: a mailbox of 100 messages of 1 MB, and sessions that only wait.
+const (
+	bridgeMessages     = 100
+	bridgeOctets       = 1 << 20
+	bridgeNoops        = 2000
+	bridgeIdle         = 1000
+	bridgeRounds       = 5
+	bridgeMemoryRounds = 3
+	bridgeUser         = "box@contoso.com"
+	bridgeCalm         = 3 * time.Second // for those who give memory back a while after they used it
+)
+
+// gateway is a way to the mailbox: straight, or through a program.
+type gateway struct {
+	name, addr, user string
+	pid              int // 0: straight
+	stop             func()
+}
+
+// starts runs a gateway before a mailbox, with its files in a new directory.
+type starts func(ctx context.Context, dir string, box *bridgeMailbox) (gateway, error)
+
+// benchBridge reads one Dovecot mailbox straight, through Postern, through Dovecot's own
+// proxy and through nginx's, in turn. Everybody speaks TLS both ways.
+func benchBridge(ctx context.Context, b *bench) error {
+	for _, program := range []string{"dovecot", "nginx"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%s is not installed: scripts/deps installs it", program)
+		}
+	}
+	b.note("email-oauth2-proxy is in no Debian package, and was not measured")
+	box, err := b.startBridgeMailbox(ctx)
+	if err != nil {
+		return err
+	}
+	defer box.stop()
+	all := []starts{b.bridgePostern, b.bridgeDovecot, b.bridgeNginx}
+	if err := b.bridgeSpeed(ctx, box, all); err != nil {
+		return err
+	}
+	for range bridgeMemoryRounds {
+		for _, start := range all {
+			if err := b.bridgeMemory(ctx, box, start); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bridgeStart is a fresh gateway.
+func (b *bench) bridgeStart(ctx context.Context, box *bridgeMailbox, start starts) (gateway, error) {
+	dir, err := os.MkdirTemp(b.work, "gateway-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) //nolint:gosec // users of the programs must enter
+	}
+	if err != nil {
+		return gateway{}, err
+	}
+	return start(ctx, dir, box)
+}
+
+// bridgeSpeed measures downloads and the time a command takes.
+func (b *bench) bridgeSpeed(ctx context.Context, box *bridgeMailbox, all []starts) error {
+	var through []gateway
+	defer func() {
+		for _, g := range through {
+			g.stop()
+		}
+	}()
+	for _, start := range all {
+		g, err := b.bridgeStart(ctx, box, start)
+		if err != nil {
+			return err
+		}
+		through = append(through, g)
+	}
+	straight := gateway{name: "direct", addr: box.tls, user: bridgeUser}
+	for _, g := range append([]gateway{straight}, through...) { // so that the mailbox is in memory, and everybody is awake
+		if _, _, err := readThrough(ctx, g); err != nil {
+			return fmt.Errorf("%s: %w", g.name, err)
+		}
+	}
+	for range bridgeRounds {
+		direct, noop, err := readThrough(ctx, straight)
+		if err != nil {
+			return err
+		}
+		b.add("bridge_direct_mb_per_s", "MB/s", direct)
+		b.add("bridge_direct_noop_ms", "ms", noop)
+		ours, best := 0.0, 0.0
+		for _, g := range through {
+			speed, took, err := readThrough(ctx, g)
+			if err != nil {
+				return fmt.Errorf("%s: %w", g.name, err)
+			}
+			b.add("bridge_"+g.name+"_mb_per_s", "MB/s", speed)
+			if g.name == "postern" {
+				ours = speed
+				b.add("bridge_throughput_ratio", "x", speed/direct)
+				b.add("bridge_latency_ms", "ms", took-noop)
+				continue
+			}
+			best = max(best, speed)
+			b.add("bridge_"+g.name+"_throughput_ratio", "x", speed/direct)
+			b.add("bridge_"+g.name+"_latency_ms", "ms", took-noop)
+		}
+		b.add("bridge_throughput_to_best_peer", "x", ours/best)
+	}
+	return nil
+}
+
+// bridgeMemory measures what sessions that wait for mail cost the program in between,
+// when it has just begun.
+func (b *bench) bridgeMemory(ctx context.Context, box *bridgeMailbox, start starts) error {
+	g, err := b.bridgeStart(ctx, box, start)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	before := rssMB(g.pid)
+	hold, err := waitThrough(ctx, g)
+	defer hold()
+	if err == nil {
+		err = pause(ctx, bridgeCalm)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.name, err)
+	}
+	name := "bridge_" + g.name + "_idle_kb"
+	if g.name == "postern" {
+		name = "bridge_idle_kb"
+	}
+	b.add(name, "KB", (rssMB(g.pid)-before)*1024/bridgeIdle)
+	return nil
+}
+
+// bridgeMailbox is a Dovecot that allows as many sessions as anybody wants.
+type bridgeMailbox struct {
+	dir, tls, ca string
+	stop         func()
+}
+
+const bridgeMailboxConf = `
+base_dir = DIR/run
+state_dir = DIR/state
+log_path = DIR/log
+protocols = imap
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <DIR/cert.pem
+ssl_key = <DIR/key.pem
+auth_mechanisms = plain login
+mail_location = maildir:DIR/mail/%u
+mail_max_userip_connections = 0
+default_client_limit = 20000
+default_process_limit = 4000
+first_valid_uid = 1
+passdb {
+  driver = static
+  args = password=of-no-meaning
+}
+userdb {
+  driver = static
+  args = uid=nobody gid=nogroup home=DIR/mail/%u
+}
+service imap-login {
+  service_count = 0
+  process_min_avail = 2
+  inet_listener imap {
+    port = 0
+  }
+  inet_listener imaps {
+    port = SECURE
+    ssl = yes
+  }
+}
+`
+
+func (b *bench) startBridgeMailbox(ctx context.Context) (*bridgeMailbox, error) {
+	m := &bridgeMailbox{dir: filepath.Join(b.work, "dovecot"), tls: freeAddress()}
+	m.ca = filepath.Join(m.dir, "cert.pem")
+	inbox := filepath.Join(m.dir, "mail", bridgeUser, "cur")
+	if err := os.MkdirAll(inbox, 0o755); err != nil { //nolint:gosec // dovecot's own users must enter
+		return nil, err
+	}
+	text := []byte("From: Bill <bill@example.com>\r\nSubject: large\r\n\r\n" + strings.Repeat(strings.Repeat("large ", 12)+"\r\n", bridgeOctets/74))
+	for i := range bridgeMessages {
+		if err := os.WriteFile(filepath.Join(inbox, fmt.Sprintf("%d.M%d.bench:2,", 1_700_000_000+i, i)), text, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	g, err := b.serveDovecot(ctx, m.dir, bridgeMailboxConf, m.tls, "SECURE", portOf(m.tls))
+	m.stop = g.stop
+	return m, err
+}
+
+// serveDovecot runs a Dovecot by a configuration until it greets.
+func (b *bench) serveDovecot(ctx context.Context, dir, conf, addr string, words ...string) (gateway, error) {
+	cert, key, err := selfSigned()
+	if err != nil {
+		return gateway{}, err
+	}
+	conf = strings.NewReplacer(append([]string{"DIR", dir}, words...)...).Replace(conf)
+	if err := os.MkdirAll(filepath.Join(dir, "mail"), 0o755); err != nil { //nolint:gosec // dovecot's own users must enter
+		return gateway{}, err
+	}
+	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key, "dovecot.conf": []byte(conf)} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil { //nolint:gosec // other users read it
+			return gateway{}, err
+		}
+	}
+	own := exec.CommandContext(ctx, "sh", "-c", `chown -R nobody:nogroup "$0/mail" && chmod 755 "$0" "$1"`, dir, b.work) //nolint:gosec // our own directories
+	if out, err := own.CombinedOutput(); err != nil {
+		return gateway{}, fmt.Errorf("%w: %s", err, out)
+	}
+	return startGateway(ctx, addr, exec.CommandContext(ctx, "dovecot", "-F", "-c", filepath.Join(dir, "dovecot.conf"))) //nolint:gosec // our own file
+}
+
+// startGateway runs a program until it answers at an address.
+func startGateway(ctx context.Context, addr string, cmd *exec.Cmd) (gateway, error) {
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return gateway{}, err
+	}
+	g := gateway{addr: addr, user: bridgeUser, pid: cmd.Process.Pid, stop: func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}}
+	err := untilOpen(ctx, addr)
+	if err != nil {
+		g.stop()
+	}
+	return g, err
+}
+
+// bridgePostern signs in upstream with a password, as the others do.
+func (b *bench) bridgePostern(ctx context.Context, dir string, box *bridgeMailbox) (gateway, error) {
+	addr := freeAddress()
+	env := append(os.Environ(), "POSTERN_DATA_DIR="+dir, "POSTERN_WEB_LISTEN="+freeAddress(), "POSTERN_SMTP_LISTEN=off",
+		"POSTERN_IMAPS_LISTEN="+addr, "POSTERN_BRIDGE_PER_MAILBOX=5000", "POSTERN_BRIDGE_PER_HOST=5000", "POSTERN_LOG_LEVEL=error", "BENCH_SECRET="+fetchPassword)
+	doc := fmt.Sprintf(`
+apps:
+  - name: server
+    cloud: custom
+    custom: {authority: https://localhost, imap: {host: localhost, port: %s, tls: implicit}, ca: {file: %s}}
+accounts:
+  - {name: box, app: server, mailbox: %s, sign_in: app_password, password: {env: BENCH_SECRET}, purposes: [imap]}
+devices:
+  - {name: reader, account: box, password: {env: BENCH_SECRET}, doors: [imap]}
+`, portOf(box.tls), box.ca, bridgeUser)
+	apply := exec.CommandContext(ctx, b.binary, "apply", "-f", "-") //nolint:gosec // our own binary
+	apply.Env, apply.Stdin, apply.Stderr = env, strings.NewReader(doc), os.Stderr
+	if err := apply.Run(); err != nil {
+		return gateway{}, err
+	}
+	cmd := exec.CommandContext(ctx, b.binary, "serve") //nolint:gosec // our own binary
+	cmd.Env = env
+	g, err := startGateway(ctx, addr, cmd)
+	g.name, g.user = "postern", "reader"
+	return g, err
+}
+
+const bridgeDovecotConf = `
+base_dir = DIR/run
+state_dir = DIR/state
+log_path = DIR/log
+protocols = imap
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <DIR/cert.pem
+ssl_key = <DIR/key.pem
+ssl_client_ca_file = CA
+auth_mechanisms = plain login
+mail_max_userip_connections = 0
+default_client_limit = 20000
+passdb {
+  driver = static
+  args = proxy=y host=127.0.0.1 port=BACKEND ssl=any-cert password=of-no-meaning pass=of-no-meaning
+}
+userdb {
+  driver = static
+  args = uid=nobody gid=nogroup home=/nonexistent
+}
+service imap-login {
+  service_count = 0
+  process_min_avail = 2
+  inet_listener imap {
+    port = 0
+  }
+  inet_listener imaps {
+    port = SECURE
+    ssl = yes
+  }
+}
+`
+
+// bridgeDovecot is Dovecot's proxy, in its mode for many sessions in few processes.
+func (b *bench) bridgeDovecot(ctx context.Context, dir string, box *bridgeMailbox) (gateway, error) {
+	addr := freeAddress()
+	g, err := b.serveDovecot(ctx, dir, bridgeDovecotConf, addr, "CA", box.ca, "BACKEND", portOf(box.tls), "SECURE", portOf(addr))
+	g.name = "dovecot"
+	return g, err
+}
