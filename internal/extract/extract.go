@@ -132,15 +132,30 @@ type Extractor struct {
 
 // Walk is the package's [Walk].
 func (x *Extractor) Walk(r io.Reader, limits Limits, take func(p Part, body io.Reader) error) (Summary, error) {
-	if x.window == nil {
-		x.window = make([]byte, window)
+	w := x.walker(r, limits)
+	if w.take = take; x.peek == nil {
 		x.peek = bufio.NewReaderSize(nil, sniffed)
 		x.base64, x.quoted = new(base64Reader), new(quotedReader)
 	}
-	w := &walker{Extractor: x, source: newSource(r, x.window, limits.withDefaults()), take: take}
 	err := w.message()
 	x.peek.Reset(nil)
 	x.base64.reset(nil)
 	x.quoted.reset(nil)
 	return w.summary(), err
+}
+
+// Head reads the message's header, and of what follows as much as comes along with it.
+// Parts, Text and what depends on them stay empty.
+func (x *Extractor) Head(r io.Reader, limits Limits) (Summary, error) {
+	w := x.walker(r, limits)
+	var err error
+	w.head, err = w.readHeader(true)
+	return w.summary(), err
+}
+
+func (x *Extractor) walker(r io.Reader, limits Limits) *walker {
+	if x.window == nil {
+		x.window = make([]byte, window)
+	}
+	return &walker{Extractor: x, source: newSource(r, x.window, limits.withDefaults())}
 }

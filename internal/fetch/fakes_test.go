@@ -132,9 +132,9 @@ func (m *memory) Entry(_ context.Context, k Key) (Entry, error) {
 	return e, nil
 }
 
-func (m *memory) Twins(_ context.Context, k Key, messageID, digest string) ([]Entry, error) {
+func (m *memory) Twins(_ context.Context, task, folder string, digests ...string) ([]Entry, error) {
 	return m.find(func(e Entry) bool {
-		return e.Task == k.Task && e.Folder == k.Folder && e.Key != k && e.MessageID == messageID && e.Digest == digest &&
+		return e.Task == task && e.Folder == folder && slices.Contains(digests, e.Digest) &&
 			slices.Contains([]EntryState{Saved, HandedOver, ActionFailed, Done}, e.State)
 	}), nil
 }
@@ -148,6 +148,23 @@ func (m *memory) PutEntries(_ context.Context, es ...Entry) error {
 	for _, e := range es {
 		e.Files = slices.Clone(e.Files)
 		m.entries[e.Key] = e
+	}
+	return nil
+}
+
+func (m *memory) Advance(_ context.Context, state EntryState, run string, at time.Time, keys ...Key) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		return m.broken
+	}
+	for _, k := range keys {
+		e, ok := m.entries[k]
+		if !ok {
+			return fault.NotFound
+		}
+		e.State, e.Reason, e.Run, e.Updated = state, "", run, at
+		m.entries[k] = e
 	}
 	return nil
 }

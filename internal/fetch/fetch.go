@@ -39,7 +39,8 @@
 // gone counts as acted upon.
 //
 // Steps 1 to 3, 4 to 6 and 8 to 9 are made for a group of messages at once: that is what
-// makes durable fetching fast.
+// makes durable fetching fast. Where no target waits and no action is wanted, step 6
+// enters done at once.
 package fetch
 
 import (
@@ -212,10 +213,13 @@ type Ledger interface {
 	// Unfinished returns the task's entries in an unfinished state, whatever their UIDVALIDITY.
 	Unfinished(ctx context.Context, task string) ([]Entry, error)
 	Entry(ctx context.Context, k Key) (Entry, error)
-	// Twins finds other entries of the task and folder that were saved or more, with
-	// the same message id and digest; a handful at most.
-	Twins(ctx context.Context, k Key, messageID, digest string) ([]Entry, error)
+	// Twins finds entries of the task and folder that were saved or more and have one of
+	// the digests; a thousand at most, the newest.
+	Twins(ctx context.Context, task, folder string, digests ...string) ([]Entry, error)
 	PutEntries(ctx context.Context, e ...Entry) error // insert or replace, all or none
+	// Advance enters a state that messages have come to, whatever else is known of them;
+	// all or none. NotFound when one is not in the ledger.
+	Advance(ctx context.Context, state EntryState, run string, at time.Time, keys ...Key) error
 	DropEntries(ctx context.Context, keys ...Key) error
 	Entries(ctx context.Context, f Filter) ([]Entry, error) // newest first
 

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,7 +16,7 @@ import (
 // committed together.
 const (
 	describedAtOnce = 500
-	groupMessages   = 100
+	groupMessages   = 250
 	groupBytes      = 32 << 20
 )
 
@@ -185,7 +186,7 @@ func (r *run) chunk(ctx context.Context, src Source, ids []string, failed map[st
 
 // sort decides by what is known before a message is read.
 func (r *run) sort(p *parcel, b mailbox.Brief) (wanted, bool) {
-	s := summarize(b.Header)
+	s, _ := r.reader.Head(bytes.NewReader(b.Header), extract.Limits{}) // what it holds is true all the same
 	if b.Arrived.IsZero() {
 		b.Arrived = s.Date
 	}
@@ -303,7 +304,7 @@ type gathering struct{ take, passed []*parcel }
 
 // read takes in one message. An error ends the group.
 func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *gathering) error {
-	h := &harvest{rules: w.rules, create: r.create()}
+	h := &harvest{reader: r.reader, rules: w.rules, create: r.create()}
 	if err == nil {
 		err = h.reap(body, r.limits(w.rules), r.largest())
 		r.rec.Bytes += h.summary.Size
@@ -312,17 +313,12 @@ func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *
 		err = unconverted(h.summary)
 	}
 	if err != nil {
-		discard(h.rest(nil))
+		discard(h.surplus(nil))
 		return r.refused(ctx, w.parcel, err, g)
 	}
-	taken, err := r.taken(ctx, w.parcel, h)
-	switch {
-	case err != nil:
-		discard(h.rest(nil))
-		return err
-	case taken:
+	if r.taken(w.parcel, h) {
 		g.take = append(g.take, w.parcel)
-	default:
+	} else {
 		g.passed = append(g.passed, w.parcel)
 	}
 	return nil
@@ -351,43 +347,46 @@ func (r *run) limits(rules []Rule) extract.Limits {
 }
 
 // taken has the rules decide about a message that was read.
-func (r *run) taken(ctx context.Context, p *parcel, h *harvest) (bool, error) {
+func (r *run) taken(p *parcel, h *harvest) bool {
 	r.settled[p.Key] = true
 	p.About, p.MessageID, p.Digest = h.about(p.About), h.summary.MessageID, h.digest
 	rule, files, ok := h.choose()
-	discard(h.rest(files))
+	discard(h.surplus(files))
 	if !ok {
 		p.State, p.Reason, p.Files = NoMatch, "", nil
-		return false, nil
+		return false
 	}
 	p.Rule, p.Files, p.Reason, p.save = rule.Name, files, "", rule.Take
-	twin, err := r.twin(ctx, p.Entry)
-	if err != nil {
-		return false, err
-	}
-	if twin != "" && !r.opts.Everything {
-		discard(files)
-		p.Files, p.twin, p.Reason = nil, true, "it was saved before, by run "+twin
-	}
-	return true, nil
+	return true
 }
 
-// twin names the run that saved the same message when it was numbered otherwise: the
-// other is of another UIDVALIDITY, or is no longer in the folder.
-func (r *run) twin(ctx context.Context, e Entry) (string, error) {
-	if e.Again > 0 || r.opts.DryRun {
-		return "", nil
+// twins finds the messages that were saved when they were numbered otherwise: the other
+// is of another UIDVALIDITY, or is no longer in the folder. Their files are not kept.
+func (r *run) twins(ctx context.Context, list []*parcel) error {
+	var digests []string
+	for _, p := range list {
+		digests = append(digests, p.Digest)
 	}
-	twins, err := r.cfg.Ledger.Twins(ctx, e.Key, e.MessageID, e.Digest)
+	if len(list) == 0 || r.opts.DryRun {
+		return nil
+	}
+	found, err := r.cfg.Ledger.Twins(ctx, r.task.Name, r.place, digests...)
 	if err != nil {
-		return "", ledgerError(err)
+		return ledgerError(err)
 	}
-	for _, t := range twins {
-		if t.UIDValidity != e.UIDValidity || !r.present[t.UID] {
-			return t.Run, nil
+	by := make(map[string]string)
+	for _, t := range found {
+		if t.UIDValidity != r.validity || !r.present[t.UID] {
+			by[t.Digest] = t.Run
 		}
 	}
-	return "", nil
+	for _, p := range list {
+		if by[p.Digest] != "" && p.Again == 0 {
+			discard(p.Files)
+			p.Files, p.twin, p.Reason = nil, true, "it was saved before, by run "+by[p.Digest]
+		}
+	}
+	return nil
 }
 
 // refused decides whose fault it was that a message could not be read.

@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -30,6 +29,15 @@ const (
 	toldText     = 2 << 10
 )
 
+// reader is what reading messages takes: kept from one to the next, for it would be most
+// of what is allocated.
+type reader struct {
+	extract.Extractor
+	buf []byte
+}
+
+func newReader() *reader { return &reader{buf: make([]byte, 32<<10)} }
+
 // crop is a part that was kept for now.
 type crop struct {
 	part extract.Part
@@ -38,6 +46,7 @@ type crop struct {
 
 // harvest is what was taken out of one message.
 type harvest struct {
+	*reader
 	rules   []Rule // that may still fit
 	crops   []crop
 	eml     output
@@ -49,47 +58,97 @@ type harvest struct {
 // reap reads a message and keeps what any of the rules may want. The harvest holds what
 // was opened even when an error comes back.
 func (h *harvest) reap(body io.Reader, limits extract.Limits, most int64) (err error) {
-	m := &meter{r: body, limit: most, hash: sha256.New()}
+	m := &meter{r: body, limit: most}
 	var whole io.Reader = m
 	if slices.ContainsFunc(h.rules, func(r Rule) bool { return r.Take.saves(EML) && !r.Skip }) {
 		if h.eml, err = h.create(); err != nil {
 			return err
 		}
 		whole = io.TeeReader(m, h.eml)
+	} else {
+		m.hash = sha256.New() // else the file's is the message's
 	}
-	h.summary, err = extract.Walk(whole, limits, h.take)
+	if h.unopened(limits) {
+		h.summary, err = h.Head(whole, limits)
+	} else {
+		h.summary, err = h.Walk(whole, limits, h.take)
+	}
 	if err == nil || errors.Is(err, extract.ErrTooMuch) && !m.over {
 		// What is left keeps the connection of use to the other messages, and is in the digest.
-		if _, rest := io.Copy(io.Discard, whole); rest != nil {
+		if rest := h.rest(m); rest != nil {
 			err = rest
 		}
 	}
-	if h.eml != nil {
-		if closed := h.eml.Close(); err == nil {
-			err = closed
-		}
+	h.summary.Size = m.n
+	if h.eml == nil {
+		h.digest = hex.EncodeToString(m.hash.Sum(nil))
+		return err
 	}
-	h.summary.Size, h.digest = m.n, hex.EncodeToString(m.hash.Sum(nil))
+	if closed := h.eml.Close(); err == nil {
+		err = closed
+	}
+	h.digest = h.eml.file().SHA256
 	return err
 }
 
+// rest reads what the walk left of the message.
+func (h *harvest) rest(m *meter) error {
+	var to io.Writer = nowhere{}
+	if h.eml != nil {
+		to = h.eml
+	}
+	_, err := io.CopyBuffer(to, m, h.buf)
+	return err
+}
+
+// nowhere is io.Discard without a buffer of its own.
+type nowhere struct{}
+
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+
+// unopened reports that nobody asks what is in the message: it is kept whole whatever that
+// is, and need not be taken apart.
+func (h *harvest) unopened(limits extract.Limits) bool {
+	return limits.Text == 0 && !slices.ContainsFunc(h.rules, func(r Rule) bool {
+		asks := !r.Take.AnyMessage || !r.Take.saves(EML) || slices.ContainsFunc([]Kind{Attachments, Text, HTML, List}, r.Take.saves)
+		return asks && !r.Skip
+	})
+}
+
 func (h *harvest) take(p extract.Part, body io.Reader) error {
-	if !slices.ContainsFunc(h.rules, func(r Rule) bool { return !r.Skip && r.Take.wants(p) }) {
+	create := h.forWhom(p)
+	if create == nil {
 		return nil
 	}
 	if len(h.crops) >= maxFiles {
 		return fault.New(fault.Permanent, "read message", "%w: more than %d files", extract.ErrTooMuch, maxFiles)
 	}
-	out, err := h.create()
+	out, err := create()
 	if err != nil {
 		return err
 	}
 	h.crops = append(h.crops, crop{p, out})
-	_, err = io.Copy(out, body)
+	_, err = io.CopyBuffer(out, body, h.buf)
 	if closed := out.Close(); err == nil {
 		err = closed
 	}
 	return err
+}
+
+// forWhom says what becomes of a part: a file, when a rule may save it; nothing but its
+// size, when the part only decides whether a rule fits; nil, when nobody wants it.
+func (h *harvest) forWhom(p extract.Part) (create func() (output, error)) {
+	kind, _ := kindOf(p)
+	for _, r := range h.rules {
+		switch {
+		case r.Skip || !r.Take.wants(p):
+		case r.Take.saves(kind):
+			return h.create
+		default:
+			create = newMeasure
+		}
+	}
+	return create
 }
 
 // choose returns the first rule that the message fits, and its files; false for none.
@@ -158,8 +217,8 @@ func called(subject, ext string) string {
 	return strings.TrimRight(subject, ". ") + ext
 }
 
-// rest are the staged files that are not among those kept.
-func (h *harvest) rest(kept []File) []File {
+// surplus are the staged files that are not among those kept.
+func (h *harvest) surplus(kept []File) []File {
 	var out []File
 	all := make([]output, 0, len(h.crops)+1)
 	for _, c := range h.crops {
@@ -204,13 +263,7 @@ func people(list []extract.Address) []string {
 	return out
 }
 
-// summarize reads a header block alone.
-func summarize(header []byte) extract.Summary {
-	s, _ := extract.Walk(bytes.NewReader(header), extract.Limits{}, func(extract.Part, io.Reader) error { return nil }) // what it holds is true all the same
-	return s
-}
-
-// meter counts, digests and bounds what is read of a message.
+// meter counts and bounds what is read of a message, and digests it if it has a hash.
 type meter struct {
 	r     io.Reader
 	n     int64
@@ -222,7 +275,9 @@ type meter struct {
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	m.n += int64(n)
-	_, _ = m.hash.Write(p[:n]) // never fails
+	if m.hash != nil {
+		_, _ = m.hash.Write(p[:n]) // never fails
+	}
 	if m.n > m.limit {
 		m.over = true
 		return n, fault.New(fault.Permanent, "read message", "%w: more than %d octets", extract.ErrTooMuch, m.limit)

@@ -16,6 +16,10 @@ import (
 
 // commit hands over what a group of messages gave, and enters the rest.
 func (r *run) commit(ctx context.Context, src Source, g *gathering) error {
+	if err := r.twins(ctx, g.take); err != nil {
+		r.abandon(g.take)
+		return err
+	}
 	staged, err := r.promise(ctx, g)
 	if err != nil {
 		return err
@@ -159,19 +163,30 @@ func (r *run) finish(ctx context.Context, list []*parcel) ([]*parcel, error) {
 	r.step("placed")
 	for _, p := range good {
 		if p.State == Staged {
-			p.State, p.Reason = Saved, ""
 			staged = append(staged, p)
 		}
 	}
-	if err := r.put(ctx, staged...); err != nil {
-		return nil, err
+	return good, r.placed(ctx, staged)
+}
+
+// placed enters that messages have their files in place; with that, some have all they
+// are to have.
+func (r *run) placed(ctx context.Context, list []*parcel) error {
+	if r.target != nil {
+		return r.advance(ctx, Saved, list)
 	}
-	if r.target == nil {
-		for _, p := range staged {
-			r.saved(ctx, p)
-		}
+	state := Saved
+	if r.task.After.None() {
+		state = Done
+		r.rec.Acted += len(list)
 	}
-	return good, nil
+	if err := r.advance(ctx, state, list); err != nil {
+		return err
+	}
+	for _, p := range list {
+		r.saved(ctx, p)
+	}
+	return nil
 }
 
 // placeFiles renames the files of one entry, or its manifest. It reports whether the
@@ -286,5 +301,9 @@ func (r *run) saved(ctx context.Context, p *parcel) {
 	r.rec.Saved++
 	r.handed.Add(1)
 	r.rec.Files += len(p.handed())
-	r.report(ctx, p.event())
+	ev := p.event()
+	if r.target == nil {
+		ev.State = Saved // whatever else it has come to
+	}
+	r.report(ctx, ev)
 }

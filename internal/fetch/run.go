@@ -28,6 +28,7 @@ type run struct {
 	path   handover.PathTemplate
 	target handover.Target // nil: the folder is all
 	log    journal
+	reader *reader
 	told   counter
 
 	// The folder in use on the present connection.
@@ -372,6 +373,23 @@ func (r *run) clash() handover.Clash { return r.task.Handover.Clash }
 
 func (r *run) key(id string) Key {
 	return Key{Task: r.task.Name, Folder: r.place, UIDValidity: r.validity, UID: id}
+}
+
+// advance enters the state that parcels have come to, in one commit.
+func (r *run) advance(ctx context.Context, state EntryState, parcels []*parcel) error {
+	if len(parcels) == 0 {
+		return nil
+	}
+	now, keys := r.cfg.Now(), make([]Key, 0, len(parcels))
+	for _, p := range parcels {
+		p.State, p.Reason, p.Run, p.Updated = state, "", r.rec.ID, now
+		keys = append(keys, p.Key)
+	}
+	if err := r.cfg.Ledger.Advance(ctx, state, r.rec.ID, now, keys...); err != nil {
+		return ledgerError(err)
+	}
+	r.step(string(state))
+	return nil
 }
 
 // put enters parcels in the ledger, in one commit.

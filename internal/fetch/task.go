@@ -129,7 +129,7 @@ func (f *Fetcher) Try(ctx context.Context, task Task, opts Options) (Run, error)
 func (f *Fetcher) runTask(ctx context.Context, task Task, opts Options) (_ Run, err error) {
 	now := f.cfg.Now()
 	r := &run{
-		Fetcher: f, task: task, opts: opts, disk: newDisk(task, f.cfg.Spool, f.step),
+		Fetcher: f, task: task, opts: opts, reader: newReader(), disk: newDisk(task, f.cfg.Spool, f.step),
 		rec: Run{ID: mail.NewID(now), Task: task.Name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]bool), suspect: make(map[Key]bool),
 	}
 	r.opts.Everything = opts.Everything && opts.DryRun

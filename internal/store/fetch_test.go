@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,6 +128,29 @@ func TestLedgerAllOrNone(t *testing.T) {
 	})
 }
 
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		furnished(t, s)
+		ctx := t.Context()
+		one, two, other := entry(1, fetch.Staged), entry(2, fetch.Staged), entry(3, fetch.Staged)
+		two.UID = "raw \xff\xff\x00 id"
+		other.Folder, other.UIDValidity = "scan/Other", 7
+		ok(t, s.PutEntries(ctx, one, two, other))
+		ok(t, s.Advance(ctx, fetch.Saved, "next", after(time.Hour)))
+		stray := one.Key
+		stray.UID = "none"
+		failed(t, s.Advance(ctx, fetch.Saved, "next", after(time.Hour), one.Key, stray), fault.NotFound, `"invoices"`)
+		got(t, one)(s.Entry(ctx, one.Key)) // all or none
+		ok(t, s.Advance(ctx, fetch.Saved, "next", after(time.Hour), one.Key, two.Key, other.Key))
+		for _, e := range []fetch.Entry{one, two, other} {
+			k := e.Key
+			e.UID, e.State, e.Reason, e.Run, e.Updated = strings.NewReplacer("\xff\xff", "\uFFFD", "\x00", "\uFFFD").Replace(e.UID), fetch.Saved, "", "next", after(time.Hour)
+			got(t, e)(s.Entry(ctx, k))
+		}
+	})
+}
+
 func TestTwins(t *testing.T) {
 	t.Parallel()
 	eachOpen(t, func(t *testing.T, s *store.Store) {
@@ -134,25 +158,19 @@ func TestTwins(t *testing.T) {
 		ctx := t.Context()
 		old := entry(1, fetch.Saved)
 		old.MessageID = "raw \xff id"
-		renumbered := fetch.Key{Task: old.Task, Folder: old.Folder, UIDValidity: 7, UID: "9"}
 		ok(t, s.PutEntries(ctx, old))
 		want := old
 		want.MessageID = "raw \uFFFD id"
-		got(t, []fetch.Entry{want})(s.Twins(ctx, renumbered, old.MessageID, old.Digest))
-		beside := old.Key
-		beside.UID = "2"
-		got(t, []fetch.Entry{want})(s.Twins(ctx, beside, old.MessageID, old.Digest))
-		elsewhere := renumbered
-		elsewhere.Folder = "other/INBOX"
+		got(t, []fetch.Entry{want})(s.Twins(ctx, old.Task, old.Folder, "other", old.Digest))
 		none := []fetch.Entry(nil)
-		got(t, none)(s.Twins(ctx, renumbered, old.MessageID, "other"))
-		got(t, none)(s.Twins(ctx, renumbered, "other", old.Digest))
-		got(t, none)(s.Twins(ctx, old.Key, old.MessageID, old.Digest)) // itself
-		got(t, none)(s.Twins(ctx, elsewhere, old.MessageID, old.Digest))
+		got(t, none)(s.Twins(ctx, old.Task, old.Folder, "other"))
+		got(t, none)(s.Twins(ctx, old.Task, old.Folder))
+		got(t, none)(s.Twins(ctx, old.Task, "other/INBOX", old.Digest))
+		got(t, none)(s.Twins(ctx, "other", old.Folder, old.Digest))
 		for _, state := range fetch.States() {
 			old.State = state
 			ok(t, s.PutEntries(ctx, old))
-			twins, err := s.Twins(ctx, renumbered, old.MessageID, old.Digest)
+			twins, err := s.Twins(ctx, old.Task, old.Folder, old.Digest)
 			ok(t, err)
 			safe := state == fetch.Saved || state == fetch.HandedOver || state == fetch.ActionFailed || state == fetch.Done
 			if (len(twins) == 1) != safe {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"postern/internal/fetch"
 )
@@ -53,13 +54,15 @@ func (s *Store) Entry(ctx context.Context, k fetch.Key) (fetch.Entry, error) {
 }
 
 // Twins is part of [fetch.Ledger].
-func (s *Store) Twins(ctx context.Context, k fetch.Key, messageID, digest string) ([]fetch.Entry, error) {
+func (s *Store) Twins(ctx context.Context, task, folder string, digests ...string) ([]fetch.Entry, error) {
+	if len(digests) == 0 {
+		return nil, nil
+	}
 	return list(ctx, s.db, "read ledger", scanEntry, `
 		SELECT `+entryColumns+` FROM entries
-		WHERE task = $1 AND folder = $2 AND digest = $5 AND message_id = $4 AND NOT (uid_validity = $3 AND uid = $6)
-			AND state IN ('saved', 'handed_over', 'action_failed', 'done')
-		ORDER BY updated DESC, uid_validity, uid LIMIT 20`,
-		k.Task, k.Folder, int64(k.UIDValidity), messageID, digest, k.UID)
+		WHERE task = $1 AND folder = $2 AND digest IN (`+s.dialect.listed+`) AND state IN ('saved', 'handed_over', 'action_failed', 'done')
+		ORDER BY updated DESC, uid_validity, uid LIMIT $3`,
+		task, folder, 1000, document{digests})
 }
 
 // PutEntries is part of [fetch.Ledger]. A task that is not there is fault.NotFound.
@@ -94,6 +97,34 @@ func putEntry(ctx context.Context, tx querier, e fetch.Entry) error {
 		e.Task, e.Folder, int64(e.UIDValidity), e.UID, e.MessageID, e.Digest, string(e.State),
 		document{files}, e.Attempts, e.Reason, e.Run, millis(e.Updated), document{e.About})
 	return err
+}
+
+// Advance is part of [fetch.Ledger].
+func (s *Store) Advance(ctx context.Context, state fetch.EntryState, run string, at time.Time, keys ...fetch.Key) error {
+	type place struct {
+		task, folder string
+		validity     uint32
+	}
+	uids := map[place][]string{}
+	for _, k := range keys {
+		p := place{k.Task, k.Folder, k.UIDValidity}
+		uids[p] = append(uids[p], clean(k.UID))
+	}
+	return s.writes.do(ctx, "write ledger", func(ctx context.Context, tx querier) error {
+		for p, list := range uids {
+			n, err := exec(ctx, tx, `
+				UPDATE entries SET state = $5, reason = '', run = $6, updated = $7
+				WHERE task = $1 AND folder = $2 AND uid_validity = $3 AND uid IN (`+s.dialect.listed+`)`,
+				p.task, p.folder, int64(p.validity), document{list}, string(state), run, millis(at))
+			if err == nil && n != int64(len(list)) {
+				err = subject{"ledger entry of task", p.task}.missing()
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // DropEntries is part of [fetch.Ledger].
