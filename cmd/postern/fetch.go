@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -119,16 +120,18 @@ func newFetchRun(c *cli) *cobra.Command {
 }
 
 func (c *cli) runTask(ctx context.Context, a *app.App, name string, opts fetch.Options, asJSON bool) error {
-	bar := newProgress(c.stderr)
+	bar, out := newProgress(c.stderr), &lines{w: bufio.NewWriter(c.stdout)}
 	opts.Progress = func(e fetch.Event) {
 		if !asJSON && e.State != fetch.NoMatch {
 			bar.end()
-			showEvent(c.stdout, e, opts.DryRun)
+			showEvent(out.w, e, opts.DryRun)
+			out.pace()
 		}
 		bar.of(e.Run.Looked, e.Run.Total)
 	}
 	run, err := a.Fetch.RunTask(ctx, name, opts)
 	bar.end()
+	_ = out.w.Flush() // whoever reads them has gone
 	if asJSON {
 		return errors.Join(writeJSON(c.stdout, run), err)
 	}

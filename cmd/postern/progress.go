@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -57,4 +58,19 @@ func (p *progress) end() {
 	if p.w != nil && !p.shown.IsZero() {
 		_, _ = fmt.Fprint(p.w, "\r\x1b[K")
 	}
+}
+
+// lines are written together when they come faster than a person sees them.
+type lines struct {
+	w       *bufio.Writer
+	written time.Time
+}
+
+// pace is called behind each line. The last are left to whoever ends the work.
+func (l *lines) pace() {
+	if time.Since(l.written) < redraw {
+		return
+	}
+	l.written = time.Now()
+	_ = l.w.Flush() // whoever reads them has gone
 }

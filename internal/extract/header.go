@@ -116,13 +116,22 @@ func (h *header) text(name string) string { return decodeText(h.get(name), h.war
 
 // date is the Date field, zero when there is none that can be read.
 func (h *header) date() time.Time {
-	if raw := h.get("Date"); raw != "" {
-		if t, err := mail.ParseDate(raw); err == nil {
-			return t
-		}
+	raw := h.get("Date")
+	if raw == "" {
+		return time.Time{}
 	}
-	return time.Time{}
+	t, err := time.Parse(usualDate, raw)
+	if err != nil {
+		t, err = mail.ParseDate(raw)
+	}
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
+
+// usualDate is how nearly all mail has it; mail.ParseDate tries two dozen others first.
+const usualDate = "Mon, 2 Jan 2006 15:04:05 -0700"
 
 // addresses reads a field of addresses; where RFC 5322 does not help, what stands
 // in angle brackets; else its words.

@@ -1,6 +1,8 @@
 package fetch
 
 import (
+	"bufio"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,6 +35,7 @@ type disk struct {
 	mark    string
 	private bool
 	step    func(string) // tests cut the run here
+	buffers *sync.Pool   // of *bufio.Writer
 }
 
 const (
@@ -42,6 +47,7 @@ const (
 func newDisk(t Task, spool string, step func(string)) disk {
 	sum := sha256.Sum256([]byte(t.Name))
 	d := disk{dir: t.Handover.Directory, mark: stagingPrefix + hex.EncodeToString(sum[:4]), step: step}
+	d.buffers = &sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
 	if d.dir == "" {
 		d.private, d.dir = true, filepath.Join(spool, hex.EncodeToString(sum[:8]))
 	}
@@ -112,6 +118,7 @@ func (d disk) anchored(dir string) error {
 type stagedFile struct {
 	d    disk
 	f    *os.File
+	buf  *bufio.Writer // until it is closed
 	hash hash.Hash
 	size int64
 }
@@ -123,12 +130,14 @@ func (d disk) create() (output, error) {
 		return nil, d.diskError("stage file", err)
 	}
 	d.step("created")
-	return &stagedFile{d: d, f: f, hash: sha256.New()}, nil
+	buf := d.buffers.Get().(*bufio.Writer)
+	buf.Reset(f)
+	return &stagedFile{d: d, f: f, buf: buf, hash: sha256.New()}, nil
 }
 
 // Write appends to the file.
 func (s *stagedFile) Write(p []byte) (int, error) {
-	n, err := s.f.Write(p)
+	n, err := s.buf.Write(p)
 	s.size += int64(n)
 	_, _ = s.hash.Write(p[:n]) // never fails
 	return n, s.d.diskError("stage file", err)
@@ -136,31 +145,31 @@ func (s *stagedFile) Write(p []byte) (int, error) {
 
 // Close ends writing; nothing is durable yet.
 func (s *stagedFile) Close() error {
+	err := s.buf.Flush()
+	s.buf.Reset(nil)
+	s.d.buffers.Put(s.buf)
 	s.d.step("written")
-	return s.d.diskError("stage file", s.f.Close())
+	return s.d.diskError("stage file", cmp.Or(err, s.f.Close()))
 }
 
 func (s *stagedFile) file() File {
 	return File{Staging: s.f.Name(), Size: s.size, SHA256: hex.EncodeToString(s.hash.Sum(nil))}
 }
 
-// syncsAtOnce is how many files are made durable at a time: disks are better at many.
-const syncsAtOnce = 8
-
 // harden makes staged files durable, then their names.
 func (d disk) harden(files []File) error {
-	var g errgroup.Group
-	g.SetLimit(syncsAtOnce)
 	dirs := map[string]bool{}
+	var paths []string
 	for _, f := range files {
-		if f.Staging == "" {
-			continue
+		if f.Staging != "" {
+			paths = append(paths, f.Staging)
+			dirs[filepath.Dir(f.Staging)] = true
 		}
-		dirs[filepath.Dir(f.Staging)] = true
-		g.Go(func() error { return d.diskError("sync file", syncFile(f.Staging)) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	for some := range slices.Chunk(paths, openAtOnce) {
+		if err := d.diskError("sync file", syncFiles(some)); err != nil {
+			return err
+		}
 	}
 	d.step("synced")
 	if !d.private {
@@ -176,16 +185,40 @@ func (d disk) harden(files []File) error {
 	return nil
 }
 
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a name we staged; Windows syncs only what may be written
-	if err != nil {
-		return err
+const (
+	openAtOnce  = 250 // files that are open to be made durable
+	syncsAtOnce = 8   // of them: disks are better at many
+)
+
+// syncFiles has all of the files on their way to the disk before it waits for the first:
+// file systems then write them together, and find little left to do for the others.
+func syncFiles(paths []string) (err error) {
+	files := make([]*os.File, 0, len(paths))
+	defer func() {
+		for _, f := range files {
+			err = cmp.Or(err, f.Close())
+		}
+	}()
+	for _, path := range paths {
+		f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a name we staged; Windows syncs only what may be written
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		beginSync(f)
 	}
-	err = f.Sync()
-	if closed := f.Close(); err == nil {
-		err = closed
+	var g errgroup.Group
+	for n := range min(syncsAtOnce, len(files)) {
+		g.Go(func() error {
+			for i := n; i < len(files); i += syncsAtOnce {
+				if err := files[i].Sync(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	return err
+	return g.Wait()
 }
 
 // syncNames makes the final names of parcels' files durable, and those of the

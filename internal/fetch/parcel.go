@@ -132,11 +132,11 @@ func (r *run) name(p *parcel, taken names) error {
 		if folder == "" {
 			folder, _ = path.Split(wish)
 		}
-		there := !r.disk.private && exists(r.disk.dir, filepath.FromSlash(wish))
+		there := func() bool { return !r.disk.private && exists(r.disk.dir, filepath.FromSlash(wish)) }
 		switch {
-		case there && r.clash() == handover.ClashFail:
+		case r.clash() == handover.ClashFail && there():
 			return fault.New(fault.Conflict, "hand over", "%w: %s", errClash, wish)
-		case there && r.clash() == handover.ClashSkip:
+		case r.clash() == handover.ClashSkip && there():
 			f.Name, f.Dropped = wish, true
 			p.drop = append(p.drop, *f)
 			f.Staging = ""

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"sync"
@@ -18,8 +19,9 @@ type Conn struct {
 	timeout time.Duration
 	trace   *tracer // nil: nobody listens
 
-	mu   sync.Mutex
-	busy bool
+	mu    sync.Mutex
+	busy  bool
+	armed time.Time // when the read deadline was set last
 }
 
 // Begin binds the connection to ctx until the returned function is called. When
@@ -38,22 +40,26 @@ func (c *Conn) setBusy(busy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = busy
-	c.arm()
+	c.arm(time.Now())
 }
 
 // arm sets the read deadline anew; c.mu is held.
-func (c *Conn) arm() {
+func (c *Conn) arm(now time.Time) {
 	var until time.Time
 	if c.busy {
-		until = time.Now().Add(c.timeout)
+		until = now.Add(c.timeout)
 	}
+	c.armed = now
 	_ = c.Conn.SetReadDeadline(until) // fails on closed connections only, and so will the read
 }
 
 // Read waits for the peer no longer than the timeout while an operation is under way.
+// A deadline that has hardly aged is left alone: to set one takes longer than many a read.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
-	c.arm()
+	if now := time.Now(); now.Sub(c.armed) > c.timeout/16 {
+		c.arm(now)
+	}
 	c.mu.Unlock()
 	n, err := c.Conn.Read(p)
 	if c.trace != nil {
@@ -81,3 +87,15 @@ func (c *Conn) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline does nothing; see [Conn].
 func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+// wide reads as much as has arrived, however little is asked for: TLS asks for one
+// record after the other.
+type wide struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func widen(c net.Conn) wide { return wide{c, bufio.NewReaderSize(c, 32<<10)} }
+
+// Read is the connection's, by way of the buffer.
+func (w wide) Read(p []byte) (int, error) { return w.r.Read(p) }

@@ -94,7 +94,7 @@ func (c *Conn) encrypt(ctx context.Context, cfg Config, p Protocol) error {
 	default:
 		return fault.New(fault.Invalid, "connect to "+cfg.Server.Address(), "%q is not a TLS mode", cfg.Server.TLS)
 	}
-	conn := tls.Client(c.Conn, &tls.Config{
+	conn := tls.Client(widen(c.Conn), &tls.Config{
 		ServerName: cfg.Server.Host,
 		RootCAs:    cfg.RootCAs,
 		MinVersion: tls.VersionTLS12,
