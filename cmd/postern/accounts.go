@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/app"
 	"postern/internal/fault"
+	"postern/internal/store"
 	"postern/internal/vault"
 )
 
@@ -22,10 +23,38 @@ type accountRow struct {
 	State    string    `json:"state"`
 	Reason   string    `json:"reason,omitempty"`
 	Since    time.Time `json:"since,omitzero"`
+	Checked  time.Time `json:"checked,omitzero"` // when its connection was
+	Check    string    `json:"check,omitempty"`  // good, or what was wrong
 }
 
 func rowOf(v vault.Account) accountRow {
-	return accountRow{v.Name, v.Mailbox.String(), v.App, string(v.Method), purposes(v), string(v.State), v.Reason, v.Since}
+	return accountRow{
+		Name: v.Name, Mailbox: v.Mailbox.String(), App: v.App, SignIn: string(v.Method), Purposes: purposes(v),
+		State: string(v.State), Reason: v.Reason, Since: v.Since,
+	}
+}
+
+// checked adds what the last check of one purpose found; what is wrong stays.
+func (r *accountRow) checked(h store.Health) {
+	switch {
+	case !h.Good:
+		r.Checked, r.Check = h.At, h.Purpose+": "+h.Headline
+	case r.Check == "" || r.Check == goodCheck:
+		r.Checked, r.Check = h.At, goodCheck
+	}
+}
+
+const goodCheck = "good"
+
+// told is the last check in a column.
+func (r accountRow) told() string {
+	switch r.Check {
+	case "":
+		return "-"
+	case goodCheck:
+		return "good, " + when(r.Checked)
+	}
+	return "failed, " + when(r.Checked)
 }
 
 func newAccounts(c *cli) *cobra.Command {
@@ -41,16 +70,26 @@ func newAccounts(c *cli) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				checks, err := a.Store.Healths(cmd.Context())
+				if err != nil {
+					return err
+				}
 				rows := make([]accountRow, 0, len(all))
 				for _, v := range all {
-					rows = append(rows, rowOf(v))
+					r := rowOf(v)
+					for _, h := range checks {
+						if h.Account == v.Name {
+							r.checked(h)
+						}
+					}
+					rows = append(rows, r)
 				}
 				if asJSON {
 					return writeJSON(c.stdout, rows)
 				}
-				return table(c.stdout, "ACCOUNT\tMAILBOX\tFOR\tSTATE\tREASON", func(line func(...string)) {
+				return table(c.stdout, "ACCOUNT\tMAILBOX\tFOR\tSTATE\tCHECKED\tREASON", func(line func(...string)) {
 					for _, r := range rows {
-						line(r.Name, r.Mailbox, strings.Join(r.Purposes, ","), r.State, r.Reason)
+						line(r.Name, r.Mailbox, strings.Join(r.Purposes, ","), r.State, r.told(), r.Reason)
 					}
 				})
 			})

@@ -86,6 +86,13 @@ func accountOf(ctx context.Context, a *app.App, name string) (accountFacts, erro
 		Refreshed: d.RotatedAt, Until: d.Until,
 	}
 	f.Transport, f.Simulate = v.Transport, v.Simulate
+	checks, err := a.Store.HealthOf(ctx, name)
+	if err != nil {
+		return accountFacts{}, err
+	}
+	for _, h := range checks {
+		f.checked(h)
+	}
 	switch d, err := a.Detour(ctx, name); {
 	case err == nil:
 		f.Detour = fmt.Sprintf("%s until %s: %s", d.Over, when(d.Until), d.Reason)
@@ -124,6 +131,10 @@ func showAccount(w io.Writer, f accountFacts) error {
 	row("paused by", f.PausedBy)
 	row("why", f.Reason)
 	row("tried again", when(f.ProbeAt))
+	row("checked", f.told())
+	if f.Check != goodCheck {
+		row("it found", f.Check)
+	}
 	row("signed in as", f.SignedInAs)
 	row("signed in at", when(f.SignedInAt))
 	row("object id", f.ObjectID)

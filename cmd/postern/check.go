@@ -17,13 +17,13 @@ import (
 // checkFlags say what is checked.
 type checkFlags struct {
 	purpose, task, sendTest, file, cloud string
-	network, all, json                   bool
+	network, all, last, json             bool
 }
 
 func newCheck(c *cli) *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
-		Use:   "check ACCOUNT | check -f FILE [ACCOUNT] | check --all | check --network [APP]",
+		Use:   "check ACCOUNT | check -f FILE [ACCOUNT] | check --all | check --last [ACCOUNT] | check --network [APP]",
 		Short: "Check a connection stage by stage: \"Connection successful\", or the one switch to flip",
 		Long: `Looks up, connects, encrypts, greets, compares clocks, gets a token or password,
 signs in and opens the mailbox (or names the sender), for each of the account's
@@ -35,7 +35,9 @@ the mailbox may send. With --task NAME the folders of that task are looked at.
 With -f FILE the apps and accounts of the file are checked as they would be, and
 nothing is saved; secrets and sign-ins that the file does not give are the saved ones.
 
-With --all every account is checked, one after the other.
+With --all every account is checked, one after the other. A running server does so by
+itself, see check_every; with --last what the last checks found is shown, and nobody is
+asked anything.
 
 With --network it tries, without any account, the hosts that firewall and proxy must
 let through: of the app's cloud, of the clouds of all apps, or of --cloud.
@@ -63,6 +65,7 @@ be checked; 2: bad usage or a bad file; 4: there is no such account, app or task
 	flags.StringVar(&f.sendTest, "send-test", "", "really send a test message to this address")
 	flags.StringVarP(&f.file, "file", "f", "", "check what this YAML file declares, unsaved; - for standard input")
 	flags.BoolVar(&f.all, "all", false, "check every account")
+	flags.BoolVar(&f.last, "last", false, "show what the last check found")
 	flags.BoolVar(&f.network, "network", false, "try the hosts that firewall and proxy must let through")
 	flags.StringVar(&f.cloud, "cloud", "", "with --network: global, usgov, dod or china")
 	return cmd
@@ -72,8 +75,10 @@ be checked; 2: bad usage or a bad file; 4: there is no such account, app or task
 func (f checkFlags) fit(cmd *cobra.Command, given []string) error {
 	ofAccount := f.purpose != "" || f.task != "" || f.sendTest != ""
 	switch {
-	case f.network && (f.all || f.file != ""):
-		return errors.New("--network goes with neither --all nor -f")
+	case f.network && (f.all || f.last || f.file != ""):
+		return errors.New("--network goes with none of --all, --last and -f")
+	case f.last && (f.all || ofAccount || f.file != ""):
+		return errors.New("--last goes with nothing but an account and --json")
 	case !f.network && f.cloud != "":
 		return errors.New("--cloud goes with --network")
 	case f.network && ofAccount:
@@ -84,7 +89,7 @@ func (f checkFlags) fit(cmd *cobra.Command, given []string) error {
 		return errors.New("--all goes with nothing but --json")
 	case f.all:
 		return nil
-	case f.network, f.file != "":
+	case f.network, f.last, f.file != "":
 		return cobra.MaximumNArgs(1)(cmd, given)
 	}
 	return cobra.ExactArgs(1)(cmd, given)
@@ -97,6 +102,8 @@ type checker func(ctx context.Context, acct vault.Account, w app.CheckWish, onSt
 func checkAccounts(ctx context.Context, c *cli, a *app.App, f checkFlags, names []string) error {
 	by, account := checker(a.Check), a.Vault.Account
 	switch {
+	case f.last:
+		return lastChecks(ctx, c, a, names, f.json)
 	case f.all:
 		all, err := a.Vault.Accounts(ctx)
 		if err != nil {
@@ -202,4 +209,41 @@ func runCheck(ctx context.Context, c *cli, by checker, acct vault.Account, w app
 		_, _ = fmt.Fprintf(c.stdout, "%s\n\n", r.Headline)
 	}
 	return r, err
+}
+
+// lastChecks shows what the last checks found, of one account or of all.
+func lastChecks(ctx context.Context, c *cli, a *app.App, names []string, asJSON bool) error {
+	accounts, err := a.Vault.Accounts(ctx)
+	if err == nil && len(names) > 0 {
+		accounts = make([]vault.Account, 1)
+		accounts[0], err = a.Vault.Account(ctx, names[0])
+	}
+	if err != nil {
+		return err
+	}
+	all, good := []app.Checked{}, true
+	for _, acct := range accounts {
+		some, err := a.LastChecks(ctx, acct.Name)
+		if err != nil {
+			return err
+		}
+		all = append(all, some...)
+	}
+	for _, l := range all {
+		good = good && l.Report.OK
+		if !asJSON {
+			_, _ = fmt.Fprintf(c.stdout, "%s\n", l.Report.Text())
+		}
+	}
+	if asJSON {
+		if err := writeJSON(c.stdout, all); err != nil {
+			return err
+		}
+	} else if len(all) == 0 {
+		_, _ = fmt.Fprintln(c.stderr, "nothing was checked yet")
+	}
+	if !good {
+		return errCheckFailed
+	}
+	return nil
 }

@@ -29,12 +29,16 @@ const (
 	DiskFree      Event = "disk_free"   // after it was low
 	Certificate   Event = "certificate" // of the doors: near its end, or not renewed
 	LegacyTLS     Event = "legacy_tls"
-	Test          Event = "test" // by hand only
+	CheckFailed   Event = "check_failed" // the daily connection check of an account
+	CheckGood     Event = "check_good"   // after it had failed
+	TaskSilent    Event = "task_silent"  // no successful run for too long
+	TaskRuns      Event = "task_runs"    // after it was silent
+	Test          Event = "test"         // by hand only
 )
 
 // Events are those a route may choose.
 func Events() []Event {
-	return []Event{NeedsSignIn, NeedsAdmin, AccountWorks, MessageFailed, Expiring, QueueOld, QueueMoves, DiskLow, DiskFree, Certificate, LegacyTLS}
+	return []Event{NeedsSignIn, NeedsAdmin, AccountWorks, MessageFailed, Expiring, QueueOld, QueueMoves, DiskLow, DiskFree, Certificate, LegacyTLS, CheckFailed, CheckGood, TaskSilent, TaskRuns}
 }
 
 // News is something that happened.

@@ -19,6 +19,8 @@ import (
 func (a *App) alertSources() []alert.Source {
 	return []alert.Source{
 		{Prefix: "account/", Whole: true, Look: a.accountStates},
+		{Prefix: "check/", Whole: true, Look: a.failedChecks},
+		{Prefix: "task/", Whole: true, Look: a.silentTasks},
 		{Prefix: "expiry/", Whole: true, Look: a.expiries},
 		{Prefix: "queue/", Whole: true, Look: a.backlogs},
 		{Prefix: "disk/", Look: a.disk},

@@ -31,9 +31,12 @@ type CheckWish struct {
 // Check runs the staged connection check of one of an account's purposes. It asks for
 // a credential as a person does: that the account is paused is no reason not to. When a
 // mail server was what paused it, a check that succeeds lifts the pause, and its mail
-// goes on at once.
+// goes on at once. What was found is kept, see [App.LastChecks].
 func (a *App) Check(ctx context.Context, acct vault.Account, w CheckWish, onStage func(check.Stage)) (check.Report, error) {
 	r, err := a.checkBy(ctx, a.Vault, acct, w, onStage)
+	if err == nil {
+		err = a.keepHealth(ctx, r)
+	}
 	if err != nil {
 		return r, err
 	}

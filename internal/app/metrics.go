@@ -19,12 +19,12 @@ import (
 func (a *App) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		a.counters.logins, a.counters.alerts, a.counters.told, a.counters.signIns, newGauges(a))
+		a.counters.logins, a.counters.alerts, a.counters.told, a.counters.signIns, a.counters.checks, newGauges(a))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 }
 
 // counters are counted where things happen.
-type counters struct{ logins, alerts, told, signIns *prometheus.CounterVec }
+type counters struct{ logins, alerts, told, signIns, checks *prometheus.CounterVec }
 
 func newCounters() counters {
 	return counters{
@@ -40,6 +40,9 @@ func newCounters() counters {
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_sign_ins_total", Help: "Sign-ins and admin consents that ended on this node's pages, by way and outcome.",
 		}, []string{"way", "outcome"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_checks_total", Help: "Connection checks that this process made by itself, by purpose and outcome: good, failed.",
+		}, []string{"purpose", "outcome"}),
 	}
 }
 
@@ -83,6 +86,8 @@ type gauges struct {
 	inFlight  *prometheus.Desc
 	expires   *prometheus.Desc
 	paced     *prometheus.Desc
+	good      *prometheus.Desc
+	checked   *prometheus.Desc
 }
 
 func newGauges(a *App) *gauges {
@@ -95,12 +100,14 @@ func newGauges(a *App) *gauges {
 		inFlight:  prometheus.NewDesc("postern_messages_in_flight", "Messages being sent now.", nil, nil),
 		expires:   prometheus.NewDesc("postern_expires_timestamp_seconds", "When a secret, certificate, grant or way to sign in ends.", []string{"kind", "subject"}, nil),
 		paced:     prometheus.NewDesc("postern_paced_until_timestamp_seconds", "Until when an account's mail waits for one of Microsoft's limits.", []string{"account"}, nil),
+		good:      prometheus.NewDesc("postern_check_good", "Whether an account's last connection check was good.", []string{"account", "purpose"}, nil),
+		checked:   prometheus.NewDesc("postern_check_timestamp_seconds", "When an account's connection was last checked.", []string{"account", "purpose"}, nil),
 	}
 }
 
 // Describe sends what Collect may send.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.queue, g.accounts, g.messages, g.upstreams, g.inFlight, g.expires, g.paced} {
+	for _, d := range []*prometheus.Desc{g.queue, g.accounts, g.messages, g.upstreams, g.inFlight, g.expires, g.paced, g.good, g.checked} {
 		ch <- d
 	}
 }
@@ -144,6 +151,16 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	if paces, err := g.app.Store.Paces(ctx, g.app.Store.Now()); err == nil {
 		for _, p := range paces {
 			gauge(g.paced, float64(p.Until.Unix()), p.Account)
+		}
+	}
+	if all, err := g.app.Store.Healths(ctx); err == nil {
+		for _, h := range all {
+			v := 0.0
+			if h.Good {
+				v = 1
+			}
+			gauge(g.good, v, h.Account, h.Purpose)
+			gauge(g.checked, float64(h.At.Unix()), h.Account, h.Purpose)
 		}
 	}
 	s := g.app.Relay.Stats()

@@ -55,6 +55,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	g.Go(func() error { return a.Relay.Run(ctx) })
 	g.Go(func() error { return a.Fetch.Run(ctx) })
 	g.Go(func() error { return a.Desk.Run(ctx) })
+	g.Go(func() error { return a.watchHealth(ctx) })
 	g.Go(func() error { return a.serveWeb(ctx, pages, doors) })
 	if issuer := a.issuer.Load(); issuer != nil {
 		if err := issuer.Read(ctx); err != nil {

@@ -74,6 +74,9 @@ type Config struct {
 	BridgeMost    Count  `toml:"bridge_sessions" default:"4000" help:"IMAP and POP3 sessions at the same time"`
 	BridgePerBox  Count  `toml:"bridge_per_mailbox" default:"10" help:"IMAP and POP3 sessions at the same time in one mailbox; Exchange is said to allow 20 connections, of which fetch tasks may have 8"`
 	BridgePerHost Count  `toml:"bridge_per_host" default:"100" help:"connections of one address that have not signed in to IMAP or POP3 yet"`
+
+	CheckEvery      Span `toml:"check_every" default:"24h" help:"how often every account's connection is checked, spread over that time; \"off\": never by itself"`
+	AlertTaskSilent Span `toml:"alert_task_silent" default:"1h" help:"how long after it was due a task may be without a successful run before task_silent is told; \"off\": it is not"`
 }
 
 // Key describes one setting, for flags and documentation.
