@@ -301,8 +301,8 @@ func TestPagesAndMetricsAskWhoItIs(t *testing.T) {
 			}
 		}
 	}
-	status, body := g.page(g.logIn("admin", password), "/accounts")
-	expect("/accounts", status, body, "scan@contoso.com", "/register_microsoft_graph_api/", "Works.")
+	status, body := g.page(g.logIn("admin", password), "/accounts/scan")
+	expect("/accounts/scan", status, body, "scan@contoso.com", "/register_microsoft_graph_api/", "Works.")
 
 	for token, want := range map[string]int{"": 401, g.token("queue", "", "queue:read"): 403} {
 		if status, body := g.figures(token); status != want || strings.Contains(body, "postern_queue") {

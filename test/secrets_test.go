@@ -253,6 +253,8 @@ func (g *gate) pages(t *testing.T) (pages []visitor.Page, admin string) {
 	c, token := g.logIn("admin", admin), g.token("figures", "", "metrics")
 	for path, ask := range map[string]func() (int, string){
 		"/accounts": func() (int, string) { return g.page(c, "/accounts") }, "/me": func() (int, string) { return g.page(c, "/me") },
+		"/accounts/scan": func() (int, string) { return g.page(c, "/accounts/scan") }, "/accounts/scan/edit": func() (int, string) { return g.page(c, "/accounts/scan/edit") },
+		"/apps": func() (int, string) { return g.page(c, "/apps") }, "/apps/contoso": func() (int, string) { return g.page(c, "/apps/contoso") },
 		"/users": func() (int, string) { return g.page(c, "/users") }, "/audit": func() (int, string) { return g.page(c, "/audit") },
 		"/metrics": func() (int, string) { return g.figures(token) },
 	} {

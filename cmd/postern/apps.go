@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // the portal shows certificates by it
-	"crypto/x509"
 	"fmt"
 	"io"
 	"strings"
@@ -108,23 +106,16 @@ func newAppsShow(c *cli) *cobra.Command {
 
 func factsOf(ctx context.Context, a *app.App, v vault.App) (appFacts, error) {
 	f := appFacts{
-		Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name, Credential: "none", Expires: v.SecretExpires,
-		Secret: len(v.Secret) > 0, Redirect: a.Vault.RedirectURI(), Accounts: []string{},
+		Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name, Secret: len(v.Secret) > 0,
+		Redirect: a.Vault.RedirectURI(), Accounts: []string{},
 	}
-	if f.Secret {
-		f.Credential = "secret"
+	proof, err := v.Shows()
+	if err != nil {
+		return f, err
 	}
-	if len(v.Certificate) > 0 {
-		leaf, err := x509.ParseCertificate(v.Certificate)
-		if err != nil {
-			return f, fault.New(fault.NeedsAdmin, "show app "+v.Name, "its certificate cannot be read: %w", err).
-				WithHint("postern apps certificate %s new", v.Name)
-		}
-		f.Credential, f.Expires = "certificate", leaf.NotAfter
-		f.Certificate = &certificateFact{
-			Thumbprint: fmt.Sprintf("%X", sha1.Sum(v.Certificate)), //nolint:gosec // a name, not a proof
-			Subject:    leaf.Subject.String(), From: leaf.NotBefore, Until: leaf.NotAfter,
-		}
+	f.Credential, f.Expires = proof.Kind, proof.Until
+	if proof.Thumbprint != "" {
+		f.Certificate = &certificateFact{Thumbprint: proof.Thumbprint, Subject: proof.Subject, From: proof.From, Until: proof.Until}
 	}
 	all, err := a.Vault.Accounts(ctx)
 	for _, acct := range all {

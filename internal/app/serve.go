@@ -223,7 +223,7 @@ func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handle
 // webHandler makes the pages, and what ends their work in the background.
 func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
-		Vault: tallied{a.Vault, a.counters.signIns}, PublicURL: a.Config.PublicURL.String(), Version: a.version,
+		Vault: tallied{a.Vault, a.counters.signIns}, Identities: a, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors}, Overview: newOverviewRoom(a),
 		Queue: a.Store, QueueActs: a.Operator(), Explain: a,
 		People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),

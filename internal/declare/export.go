@@ -20,14 +20,14 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 		return doc, err
 	}
 	for _, v := range apps {
-		doc.Apps = append(doc.Apps, exportApp(v))
+		doc.Apps = append(doc.Apps, AppOf(v))
 	}
 	accounts, err := a.Vault.Accounts(ctx)
 	if err != nil {
 		return doc, err
 	}
 	for _, v := range accounts {
-		doc.Accounts = append(doc.Accounts, exportAccount(v))
+		doc.Accounts = append(doc.Accounts, AccountOf(v))
 	}
 	devices, err := a.Devices.Devices(ctx)
 	if err != nil {
@@ -53,7 +53,8 @@ func (a Applier) Export(ctx context.Context) (Document, error) {
 	return doc, nil
 }
 
-func exportApp(v vault.App) App {
+// AppOf is an app registration as a document says it, without its secrets.
+func AppOf(v vault.App) App {
 	d := App{Name: v.Name, Tenant: v.Tenant, ClientID: v.ClientID, Cloud: v.Cloud.Name, HVEScope: v.Cloud.HVEScope}
 	if !v.SecretExpires.IsZero() {
 		d.SecretExpires = v.SecretExpires.UTC().Format(time.DateOnly)
@@ -67,7 +68,8 @@ func exportApp(v vault.App) App {
 	return d
 }
 
-func exportAccount(v vault.Account) Account {
+// AccountOf is an account as a document says it, without its password.
+func AccountOf(v vault.Account) Account {
 	d := Account{Name: v.Name, App: v.App, Mailbox: v.Mailbox.String(), SignIn: string(v.Method), Shared: v.Shared, GiveTokens: v.GiveTokens, Limits: v.Limits, Transport: v.Transport, InternalDomains: v.InternalDomains, Simulate: v.Simulate}
 	for _, p := range v.Purposes {
 		d.Purposes = append(d.Purposes, string(p))

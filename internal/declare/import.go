@@ -57,6 +57,12 @@ func (a Applier) Document(ctx context.Context, i Import) (Document, error) {
 	return doc, nil
 }
 
+// PackedMailbox is whose account a packed name was; "" where it does not say.
+func PackedMailbox(text secret.Text) (string, error) {
+	p, err := entra.ParsePacked(text)
+	return p.Mailbox, err
+}
+
 // mailbox is whose account it is to be.
 func (i Import) mailbox(p entra.Packed) (mail.Address, error) {
 	const op = "import"

@@ -18,13 +18,13 @@ func (a Applier) Records(ctx context.Context, doc Document) (map[Key]any, error)
 	all := map[Key]any{}
 	for _, d := range doc.Apps {
 		v, err := a.Vault.App(ctx, d.Name)
-		if err := keep(all, Key{"app", d.Name}, exportApp(v), err); err != nil {
+		if err := keep(all, Key{"app", d.Name}, AppOf(v), err); err != nil {
 			return nil, err
 		}
 	}
 	for _, d := range doc.Accounts {
 		v, err := a.Vault.Account(ctx, d.Name)
-		if err := keep(all, Key{"account", d.Name}, exportAccount(v), err); err != nil {
+		if err := keep(all, Key{"account", d.Name}, AccountOf(v), err); err != nil {
 			return nil, err
 		}
 	}

@@ -1,8 +1,7 @@
 package web
 
 import (
-	"context"
-	"net"
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,11 +10,22 @@ import (
 	"postern/internal/vault"
 )
 
-// accountPlaces are the accounts page and the ways to sign in from it.
+// accountPlaces are the accounts, the ways to sign one in, and what an admin may do
+// with it.
 func (s *Server) accountPlaces() []place {
 	return []place{
 		{"GET /accounts", viewer, s.accounts},
+		{"GET /accounts/new", admin, s.newAccount},
+		{"POST /accounts/new", admin, s.makeAccount},
+		{"GET /accounts/{name}", viewer, s.account},
+		{"GET /accounts/{name}/edit", admin, s.editAccount},
+		{"POST /accounts/{name}/edit", admin, s.saveAccount},
+		{"POST /accounts/{name}/password", admin, s.enterPassword},
+		{"POST /accounts/{name}/disconnect", admin, s.disconnect},
+		{"POST /accounts/{name}/delete", admin, s.deleteAccount},
 		{"POST /accounts/{name}/signin", admin, s.begin},
+		{"GET /accounts/{name}/signin", admin, s.wait},
+		{"POST /accounts/{name}/signin/cancel", admin, s.stopWaiting},
 		{"POST /accounts/{name}/link", admin, s.invite},
 		{"POST /accounts/{name}/consent", admin, s.inviteAdmin},
 		{"POST /accounts/{name}/device", admin, s.beginDevice},
@@ -24,82 +34,106 @@ func (s *Server) accountPlaces() []place {
 	}
 }
 
-// accountsPage is what the accounts page shows.
+// home is the accounts page.
+const home = "/accounts"
+
+// pageOf is one account's page.
+func pageOf(account string) string { return home + "/" + url.PathEscape(account) }
+
+// perPage is how many rows of a list a page has.
+const perPage = 50
+
+// accountsPage is the list.
 type accountsPage struct {
 	sheet
-	Accounts []card
-	Ends     []vault.Expiry // what ends within 30 days
-	Redirect string
-	Foreign  string // the origin the browser used, when it is not the public one
+	Form  form // what is looked for
+	Rows  []accountRow
+	All   int    // accounts there are
+	Found int    // that were looked for
+	Next  string // the address of the next page; "" on the last
+	First string // of the first page; "" on it
 }
 
-// card is one account.
-type card struct {
-	vault.Description
-	Offered bool           // a sign-in at Microsoft makes sense
-	Retires []vault.Expiry // what Microsoft will end of its method
+// accountRow is one account in the list.
+type accountRow struct {
+	vault.Account
+	End *vault.Expiry // the nearest end of what lets it work
 }
 
 func (s *Server) accounts(w http.ResponseWriter, r *http.Request) {
-	p := accountsPage{sheet: s.sheet(w, r, "Accounts", home), Redirect: s.Vault.RedirectURI()}
-	if s.foreign(r) {
-		p.Foreign = r.Host
+	ctx, cancel := s.brief(r)
+	defer cancel()
+	p := accountsPage{sheet: s.sheet(w, r, "Accounts", home), Form: blank(r.URL.Query())}
+	all, err := s.Vault.Accounts(ctx)
+	if err != nil {
+		s.trouble(r, &p.sheet, err, "The database does not answer.")
 	}
-	ends, err := s.Vault.Radar(r.Context())
+	ends, err := s.Vault.Radar(ctx)
 	if err != nil {
 		s.trouble(r, &p.sheet, err, "What expires soon could not be looked up.")
 	}
-	for _, e := range ends {
-		if e.Stage != vault.Far {
-			p.Ends = append(p.Ends, e)
-		}
-	}
-	if p.Accounts, err = s.cards(r.Context(), ends); err != nil {
-		s.trouble(r, &p.sheet, err, "The database does not answer.")
-	}
+	found := slices.DeleteFunc(slices.Clone(all), func(a vault.Account) bool { return !p.wanted(a) })
+	p.All, p.Found = len(all), len(found)
+	p.turn(found, nearest(ends))
 	s.show(w, r, http.StatusOK, "accounts.html", p)
 }
 
-// cards are all accounts as they stand. One that cannot be described is shown with
-// what the list says of it.
-func (s *Server) cards(ctx context.Context, ends []vault.Expiry) ([]card, error) {
-	all, err := s.Vault.Accounts(ctx)
-	if err != nil {
-		return nil, err
+// wanted reports whether an account is among those looked for.
+func (p accountsPage) wanted(a vault.Account) bool {
+	if state := p.Form.Get("state"); state != "" && state != string(a.State) {
+		return false
 	}
-	apps, err := s.Vault.Apps(ctx)
-	if err != nil {
-		return nil, err
+	text := strings.ToLower(p.Form.Get("q"))
+	return strings.Contains(strings.ToLower(a.Name+" "+a.Mailbox.String()+" "+a.App), text)
+}
+
+// turn to the page that follows the account in the address. Accounts come by name.
+func (p *accountsPage) turn(found []vault.Account, ends map[string]vault.Expiry) {
+	from := 0
+	if after := p.Form.Get("after"); after != "" {
+		at, there := slices.BinarySearchFunc(found, after, func(a vault.Account, name string) int { return cmp.Compare(a.Name, name) })
+		if from = at; there {
+			from++
+		}
+		p.First = p.at("")
 	}
-	cards := make([]card, len(all))
-	for i, a := range all {
-		d, err := s.Vault.Describe(ctx, a.Name)
-		if err != nil {
-			d = vault.Description{Account: a}
-		}
-		cards[i].Description = d
-		if j := slices.IndexFunc(apps, func(p vault.App) bool { return p.Name == a.App }); j >= 0 {
-			cards[i].Offered = offers(apps[j])
-		}
-		for _, e := range ends {
-			if e.Kind == "app_password" && e.Subject == a.Name {
-				cards[i].Retires = append(cards[i].Retires, e)
+	to := min(from+perPage, len(found))
+	for _, a := range found[from:to] {
+		row := accountRow{Account: a}
+		for _, key := range []string{"account " + a.Name, "app " + a.App} {
+			if e, ok := ends[key]; ok && (row.End == nil || e.At.Before(row.End.At)) {
+				row.End = &e
 			}
 		}
+		p.Rows = append(p.Rows, row)
 	}
-	return cards, nil
+	if to < len(found) {
+		p.Next = p.at(found[to-1].Name)
+	}
 }
 
-// foreign reports whether the browser uses another address than the public one.
-// Its cookies would not come along when Microsoft sends it there.
-func (s *Server) foreign(r *http.Request) bool {
-	return !strings.EqualFold(withPort(s.origin.Scheme, r.Host), withPort(s.origin.Scheme, s.origin.Host))
+// at is the address of the page after an account, with what is looked for.
+func (p accountsPage) at(after string) string {
+	q := url.Values{}
+	for key, value := range map[string]string{"q": p.Form.Get("q"), "state": p.Form.Get("state"), "after": after} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	return home + "?" + q.Encode()
 }
 
-// withPort adds the scheme's port to a host that names none.
-func withPort(scheme, host string) string {
-	if u := (&url.URL{Host: host}); u.Port() == "" {
-		return net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[scheme])
+// nearest is the next end of each account and app, of those that are near.
+func nearest(ends []vault.Expiry) map[string]vault.Expiry {
+	next := map[string]vault.Expiry{}
+	for _, e := range ends { // the nearest come first
+		kind := "app "
+		if e.Kind == "grant" || e.Kind == "app_password" {
+			kind = "account "
+		}
+		if _, ok := next[kind+e.Subject]; !ok && e.Stage != vault.Far {
+			next[kind+e.Subject] = e
+		}
 	}
-	return host
+	return next
 }

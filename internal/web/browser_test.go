@@ -89,7 +89,9 @@ func TestPagesFitEveryScreen(t *testing.T) {
 	s.device("POST", "scan", "")
 	s.enters(ctx)
 	auth := s.url
-	pages := []string{auth + "/accounts", auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
+	pages := []string{auth + "/accounts", auth + "/accounts/scan", auth + "/accounts/invoices", auth + "/accounts/fax", auth + "/accounts/new", auth + "/accounts/scan/edit",
+		auth + "/accounts/scan/signin?since=4102444800", auth + "/apps", auth + "/apps/contoso", auth + "/apps/new",
+		auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
 	for _, scheme := range []string{"light", "dark"} {
 		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
 		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
@@ -99,7 +101,7 @@ func TestPagesFitEveryScreen(t *testing.T) {
 			for _, width := range []int64{320, 390, 1440} {
 				open := []chromedp.Action[chromedp.Void]{chromedp.EmulateViewport(width, 800), chromedp.Navigate(page)}
 				if page == "invitation" { // only a button leads there
-					open[1] = chromedp.Steps(chromedp.Navigate(auth+"/accounts"), chromedp.Click(chromedp.CSS("details.more summary")),
+					open[1] = chromedp.Steps(chromedp.Navigate(auth+"/accounts/scan"), chromedp.Click(chromedp.CSS("section[aria-labelledby=signin] details summary")),
 						chromedp.Click(chromedp.CSS(`form[action="/accounts/scan/consent"] button`)), chromedp.WaitVisible(chromedp.CSS("a.button")))
 				}
 				if err := chromedp.Do(ctx, open...); err != nil {

@@ -130,7 +130,7 @@ func (s *Server) beginDevice(w http.ResponseWriter, r *http.Request) {
 		err = s.devices.start(r.Context(), code, s.awaitDevice)
 	}
 	if err != nil {
-		s.fail(w, r, err, home)
+		s.fail(w, r, err, pageOf(r.PathValue("name")))
 		return
 	}
 	http.Redirect(w, r, "/accounts/"+url.PathEscape(code.Account)+"/device", http.StatusSeeOther)
@@ -168,8 +168,8 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) {
 	a := s.devices.of(account)
 	if a == nil {
 		_, m := explain(fault.New(fault.NotFound, "sign in by code", "no sign-in by code is under way for account %q", account).
-			WithHint("begin one from the accounts page"))
-		m.Home = true
+			WithHint("begin one from the account's page"))
+		m.Home = pageOf(account)
 		s.show(w, r, http.StatusNotFound, "message.html", m)
 		return
 	}
@@ -185,11 +185,11 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) {
 		s.show(w, r, http.StatusOK, "device.html", p)
 	case a.err != nil:
 		status, m := explain(a.err)
-		m.Home = true
+		m.Home = pageOf(account)
 		s.show(w, r, status, "message.html", m)
 	default:
 		m := signedIn(d)
-		m.Home = true
+		m.Home, m.Check = pageOf(account), checkOf(account)
 		s.show(w, r, http.StatusOK, "message.html", m)
 	}
 }
@@ -197,5 +197,5 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) {
 // cancelDevice gives a sign-in by code up.
 func (s *Server) cancelDevice(w http.ResponseWriter, r *http.Request) {
 	s.devices.cancel(r.PathValue("name"))
-	http.Redirect(w, r, home, http.StatusSeeOther)
+	s.done(w, r, pageOf(r.PathValue("name")), "The sign-in by code is given up.")
 }

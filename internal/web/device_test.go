@@ -103,7 +103,7 @@ func TestSignInByCodeFails(t *testing.T) {
 		s.device("POST", "scan", "")
 		p.answer <- c.err
 		a := s.ends("scan")
-		if a.says(t, c.says, "Nothing was changed.", "Back to the accounts"); a.StatusCode != c.status {
+		if a.says(t, c.says, "Nothing was changed.", "Back"); a.StatusCode != c.status {
 			t.Errorf("%s: %d", name, a.StatusCode)
 		}
 	}

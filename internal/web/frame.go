@@ -20,6 +20,7 @@ type sheet struct {
 	Note     string   // what the act before this page came to; said once
 	Pretends string   // whose mail goes to nobody
 	Trouble  []string // what could not be looked up; the page shows the rest
+	Again    int      // seconds after which a browser without the script looks again; 0: not
 	Public   string
 	Version  string
 }

@@ -61,7 +61,7 @@ func (s *Server) protect(least role, next http.HandlerFunc) http.Handler {
 		case !u.Role.May(least):
 			s.show(w, r, http.StatusForbidden, "message.html", message{
 				Title: "This is not for you to do", Text: "You are here as " + u.Name + ", with the role " + string(u.Role) + ". This needs the role " + string(least) + ".",
-				Next: "Ask an administrator of Postern.", Home: true,
+				Next: "Ask an administrator of Postern.", Home: "/",
 			})
 		default:
 			next(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, visit{u, session})))

@@ -97,6 +97,7 @@ func (s *Server) failLink(w http.ResponseWriter, r *http.Request, err error) {
 type invitation struct {
 	Title, Address, Tenant string
 	Account                vault.Account
+	Home, Waiting          string // the account's page, and the one that waits for the end
 }
 
 // invite makes a link with which somebody else signs a mailbox in.
@@ -121,11 +122,13 @@ func (s *Server) showInvitation(w http.ResponseWriter, r *http.Request, p invita
 		return
 	}
 	if p.Address, err = s.newLink(r, d.Account.Name, consent); err != nil {
-		s.fail(w, r, err, home)
+		s.fail(w, r, err, pageOf(d.Account.Name))
 		return
 	}
 	if consent {
 		p.Tenant = app.Tenant
 	}
+	p.Waiting = waitingFor(d.Account.Name, s.now(), true)
+	p.Home = pageOf(d.Account.Name)
 	s.show(w, r, http.StatusOK, "invitation.html", p)
 }

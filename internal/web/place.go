@@ -29,6 +29,7 @@ func (s *Server) places() []place {
 	return slices.Concat(
 		s.overviewPlaces(),
 		s.accountPlaces(),
+		s.appPlaces(),
 		s.devicePlaces(),
 		s.queuePlaces(),
 		s.mePlaces(),
@@ -57,7 +58,7 @@ func navigation(here string, who role) []group {
 	for _, g := range []group{
 		{"", []entry{{Path: "/", Label: "Overview"}}},
 		{"Mail", []entry{{Path: queueHome, Label: "Queue"}}},
-		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/devices", Label: "Devices"}}},
+		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/apps", Label: "App registrations"}, {Path: "/devices", Label: "Devices"}}},
 		{"Postern", []entry{{Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
 	} {
 		g.Entries = slices.DeleteFunc(g.Entries, func(e entry) bool { return e.Least != "" && !who.May(e.Least) })

@@ -18,19 +18,20 @@ type message struct {
 	Consented         bool               // by an administrator; nobody signed in
 	Help              string             // which help a failure comes with
 	Again             string             // where to try once more
-	Home              bool               // a way back to the accounts page
+	Home              string             // the page somebody came from
+	Check             string             // where the connection is checked
+	Close             bool               // a window that was opened for this closes itself
 }
 
-// home is the accounts page.
-const home = "/accounts"
-
 // fail shows what went wrong with a sign-in: one sentence, the next step, and the
-// server's own words as text. again is where to try once more, if anywhere; home is
-// for those who came from there.
+// server's own words as text. again is where to try once more, if anywhere: a one-time
+// link, or the page of ours that somebody came from.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error, again string) {
 	s.Log.WarnContext(r.Context(), "a sign-in failed", "kind", fault.KindOf(err).String(), "error", err)
 	status, m := explain(err)
-	if m.Home = again == home; !m.Home {
+	if strings.HasPrefix(again, home) {
+		m.Home = again
+	} else {
 		m.Again = again
 	}
 	s.show(w, r, status, "message.html", m)

@@ -15,21 +15,57 @@ import (
 // cookie binds a sign-in to the browser that began it.
 const cookie = "postern_browser"
 
-// begin starts a sign-in from the accounts page. A browser that is not at the
-// public address is sent there by a one-time link, so that it gets its cookie
-// where it will come back.
+// begin starts a sign-in from an account's page.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
-	account := r.PathValue("name")
+	s.beginFor(w, r, r.PathValue("name"))
+}
+
+// beginFor starts a sign-in of an account. A browser that is not at the public address
+// is sent there by a one-time link, so that it gets its cookie where it will come back.
+// It ends at the check, but in a window of its own: then the page that opened it looks
+// for the end.
+func (s *Server) beginFor(w http.ResponseWriter, r *http.Request, account string) {
 	next := func() (string, error) { return s.Vault.NewLink(r.Context(), account) }
 	if !s.foreign(r) {
 		next = func() (string, error) { return s.Vault.BeginSignIn(r.Context(), account, s.browser(w, r)) }
 	}
 	address, err := next()
 	if err != nil {
-		s.fail(w, r, err, home)
+		s.fail(w, r, err, pageOf(account))
 		return
 	}
+	s.waits.begin(account)
+	back := account
+	if r.PostFormValue("window") == ownWindow {
+		back = ""
+	}
+	s.comesBackTo(w, back)
 	http.Redirect(w, r, address, http.StatusSeeOther)
+}
+
+// ownWindow says that the script opened a window for the sign-in.
+const ownWindow = "own"
+
+// backCookie says whose sign-in this browser began on a page of ours, and wants to go on
+// from there.
+const backCookie = "postern_back"
+
+// comesBackTo keeps whose sign-in it is; nobody's when account is "".
+func (s *Server) comesBackTo(w http.ResponseWriter, account string) {
+	c := &http.Cookie{ //nolint:gosec // Secure follows the public URL
+		Name: backCookie, Value: url.QueryEscape(account), Path: CallbackPath, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: s.secure(), MaxAge: int(signInLife.Seconds()),
+	}
+	if account == "" {
+		c.MaxAge = -1
+	}
+	http.SetCookie(w, c)
+}
+
+// began reports whether this browser began the account's sign-in on a page of ours.
+func began(r *http.Request, account string) bool {
+	c, err := r.Cookie(backCookie)
+	return err == nil && account != "" && c.Value == url.QueryEscape(account)
 }
 
 // browser returns this browser's cookie, giving it one if it has none. It is Lax:
@@ -93,12 +129,25 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	browser := cookieOf(r)
 	result, err := s.Vault.FinishSignIn(r.Context(), q, browser)
-	if err != nil {
+	s.waits.end(result.Account.Name, err)
+	here := began(r, result.Account.Name)
+	if here {
+		s.comesBackTo(w, "")
+	}
+	switch {
+	case err != nil && here:
+		s.fail(w, r, err, pageOf(result.Account.Name))
+		return
+	case err != nil:
 		s.fail(w, r, err, s.another(r, result.Account.Name, result.Consented))
 		return
 	}
 	e := ending{account: result.Account.Name, consent: result.Consented}
 	s.Log.InfoContext(r.Context(), e.said(), "account", e.account, "signed_in_as", result.SignedInAs)
+	if here && !e.consent {
+		s.done(w, r, checkOf(e.account), "Signed in as "+result.SignedInAs+".")
+		return
+	}
 	http.Redirect(w, r, CallbackPath+"?"+s.address(e, browser).Encode(), http.StatusSeeOther)
 }
 
@@ -147,6 +196,7 @@ func (s *Server) finished(w http.ResponseWriter, r *http.Request, e ending, proo
 	if e.consent {
 		m = consented(d)
 	}
+	m.Close = true
 	s.show(w, r, http.StatusOK, "message.html", m)
 }
 

@@ -39,7 +39,19 @@ type Vault interface {
 	Describe(ctx context.Context, account string) (vault.Description, error)
 	Radar(ctx context.Context) ([]vault.Expiry, error)
 	RedirectURI() string
+	// Aside is a certificate that was made for an app and waits to be used; zero without.
+	Aside(ctx context.Context, app string) (c vault.Shown, pem string, err error)
 	SignIns
+}
+
+// Identities are the changes of accounts and app registrations that are no document's.
+// Each is written down with who made it.
+type Identities interface {
+	Disconnect(ctx context.Context, who, account string) error
+	DeleteAccount(ctx context.Context, who, account string) error
+	DeleteApp(ctx context.Context, who, name string) error
+	NewCertificate(ctx context.Context, who, app string, life time.Duration) (pem, thumbprint string, err error)
+	UseCertificate(ctx context.Context, who, app string) error
 }
 
 // SignIns are the ways to begin a sign-in and to finish it.
@@ -59,10 +71,11 @@ type SignIns interface {
 
 // Config builds the handler. All fields are required.
 type Config struct {
-	Vault     Vault
-	PublicURL string
-	Version   string
-	People    *people.Registry
+	Vault      Vault
+	Identities Identities
+	PublicURL  string
+	Version    string
+	People     *people.Registry
 	// Audits reads the audit log, the newest line first.
 	Audits     func(ctx context.Context, f people.Lines) ([]people.Line, error)
 	Ready      func(ctx context.Context) error
@@ -85,6 +98,7 @@ type Server struct {
 	views   *template.Template
 	devices *devices
 	bulks   *works[bulk]
+	waits   *waits
 	origin  *url.URL // of PublicURL
 	key     [32]byte // proves that a finished page belongs to the browser that asks for it
 	now     func() time.Time
@@ -92,7 +106,7 @@ type Server struct {
 
 // New builds the handler.
 func New(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, devices: newDevices(time.Now), bulks: newWorks[bulk](time.Now), now: time.Now}
+	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](time.Now), now: time.Now}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	var err error
 	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"postern/internal/mail"
 	"postern/internal/vault"
 )
 
@@ -18,8 +19,9 @@ import (
 func (s *Server) words() template.FuncMap {
 	return template.FuncMap{
 		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
-		"steps": nextStep, "road": road, "party": party, "stage": stage, "may": may, "told": told,
+		"road": road, "party": party, "stage": stage, "may": may, "told": told,
 		"moment": moment, "clock": clock, "number": wholeNumber, "input": input, "pick": pick, "options": options, "asset": asset,
+		"state": state, "proof": proof, "day": day, "some": some, "own": own, "way": way, "grave": grave, "transport": transport, "limits": limits, "passwordLabel": passwordLabel,
 		"octets": octets, "many": many, "short": shortened,
 	}
 }
@@ -30,6 +32,40 @@ func when(t time.Time) string {
 	}
 	return t.UTC().Format("2 January 2006, 15:04 UTC")
 }
+
+// day is a date; the hour of an end in a year is of no use.
+func day(t time.Time) string { return t.UTC().Format("2 January 2006") }
+
+// some names the first of many.
+func some(names []string) string {
+	const most = 3
+	switch n := len(names); {
+	case n == 0:
+		return "none"
+	case n > most:
+		return strings.Join(names[:most], ", ") + " and " + number(int64(n-most)) + " more"
+	}
+	return strings.Join(names, ", ")
+}
+
+// proof says how an app proves itself.
+func proof(p vault.Shown) string {
+	switch p.Kind {
+	case "secret":
+		return "a client secret"
+	case "certificate":
+		return "a certificate"
+	}
+	return "nothing"
+}
+
+// ownServer is the fields of one mail server.
+type ownServer struct {
+	Form             form
+	Name, Label, TLS string
+}
+
+func own(f form, name, label string) ownServer { return ownServer{f, name, label, name + "_tls"} }
 
 // moment is a time that a machine can read too; the script adds the reader's own clock.
 func moment(t time.Time) template.HTML {
@@ -113,6 +149,62 @@ func road(m vault.Method) string {
 	return string(m)
 }
 
+// way is road in a list's few words.
+func way(m vault.Method) string {
+	switch m {
+	case vault.Delegated:
+		return "a person, once"
+	case vault.Application:
+		return "app permission"
+	case vault.Password:
+		return "password"
+	case vault.AppPassword:
+		return "app password"
+	}
+	return string(m)
+}
+
+// passwordLabel asks for the password of a method that has one.
+func passwordLabel(m vault.Method) string {
+	if m == vault.AppPassword {
+		return "App password"
+	}
+	return "Password of the mailbox"
+}
+
+// transport says by what mail leaves.
+func transport(t string) string {
+	switch t {
+	case vault.OverSMTP:
+		return "SMTP only"
+	case vault.OverGraph:
+		return "Microsoft Graph only"
+	case vault.OverHVE:
+		return "High Volume Email only"
+	}
+	return "whatever works"
+}
+
+// limits says how much may go, in words; what has no limit is left away.
+func limits(l *mail.Limits) string {
+	var said []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{
+		{l.Connections, "messages at once"}, {l.PerMinute, "messages in a minute"},
+		{l.RecipientsPerDay, "recipients in 24 hours"}, {l.RecipientsPerMessage, "recipients of one message"},
+	} {
+		if part.n > 0 {
+			said = append(said, number(int64(part.n))+" "+part.what)
+		}
+	}
+	if len(said) == 0 {
+		return "none"
+	}
+	return strings.Join(said, ", ")
+}
+
 // party says on whose word an account is paused.
 func party(p vault.Party) string {
 	switch p {
@@ -141,6 +233,14 @@ func stage(s vault.Stage) string {
 	return "later"
 }
 
+// grave is how a near end is coloured.
+func grave(s vault.Stage) string {
+	if s == vault.Over || s == vault.In3 {
+		return "bad"
+	}
+	return "warn"
+}
+
 // may says what Postern may do with a mailbox, to somebody who knows no protocol.
 func may(purposes []vault.Purpose) string {
 	said := map[vault.Purpose]string{
@@ -157,26 +257,43 @@ func may(purposes []vault.Purpose) string {
 	return strings.Join(words, "")
 }
 
-// nextStep is one sentence for whoever looks at an account.
-func nextStep(a vault.Account) string {
-	check := "postern check " + a.Name
+// state says how an account is.
+func state(s vault.State) string {
+	switch s {
+	case vault.Active:
+		return "active"
+	case vault.NeedsSignIn:
+		return "needs sign-in"
+	case vault.NeedsAdmin:
+		return "needs an administrator"
+	}
+	return "new"
+}
+
+// advised is what to do about an account: a sentence, and where it is done.
+type advised struct{ Words, Label, To string }
+
+// nextStep is one sentence for whoever looks at an account, and the next page.
+func nextStep(a vault.Account) advised {
+	check := advised{Label: "Check the connection", To: checkOf(a.Name)}
+	say := func(words string) advised { return advised{words, check.Label, check.To} }
 	switch {
 	case a.State == vault.Active:
-		return "Works."
+		return say("Works.")
 	case a.State == vault.NeedsAdmin:
-		return "Paused until an administrator has changed something; tried again by itself. Its mail waits and is kept. Run: " + check
+		return say("Paused until an administrator has changed something; tried again by itself. Its mail waits and is kept. The check says what must change.")
 	case a.Method == vault.Application:
-		return "Acts by app permission; nobody signs in. Run: " + check
+		return say("Acts by app permission; nobody signs in.")
 	case a.Method == vault.Delegated && a.State == vault.NeedsSignIn:
-		return "Paused: sign in again. Its mail waits and is kept."
+		return advised{Words: "Paused: sign in again, below. Its mail waits and is kept."}
 	case a.Method == vault.Delegated:
-		return "Sign in once, then check it: " + check
+		return advised{Words: "Sign in once, below; then check the connection."}
 	case a.State == vault.NeedsSignIn:
-		return "Paused: enter its password again. Its mail waits and is kept. Run: postern accounts password " + a.Name
+		return advised{Words: "Paused: enter its password again, below. Its mail waits and is kept."}
 	case len(a.Password) == 0:
-		return "Nobody has entered its password yet. Run: postern accounts password " + a.Name
+		return advised{Words: "Nobody has entered its password yet. Do it below."}
 	default:
-		return "Its password has not been tried yet. Run: " + check
+		return say("Its password has not been tried yet.")
 	}
 }
 

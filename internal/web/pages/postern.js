@@ -52,6 +52,9 @@
     for (const t of root.querySelectorAll("time[datetime]")) t.title = new Date(t.dateTime).toLocaleString();
     for (const b of root.querySelectorAll("[data-copy]")) b.hidden = !navigator.clipboard;
     for (const b of root.querySelectorAll("[data-print]")) b.hidden = false;
+    for (const b of root.querySelectorAll("[data-here]")) b.hidden = false;
+    const go = root.querySelector("[data-go]"); // what was waited for is there
+    if (go && root !== document) location.assign(go.href);
   };
 
   document.addEventListener("click", e => {
@@ -64,9 +67,13 @@
   document.addEventListener("submit", e => {
     const ask = e.submitter?.dataset.confirm ?? e.target.dataset.confirm;
     if (ask && !confirm(ask)) return e.preventDefault();
-    if (e.target.dataset.popup) { // the sign-in goes on in a window of its own
+    if (e.target.dataset.popup && !("here" in (e.submitter?.dataset ?? {}))) { // the sign-in goes on in a window of its own
       const w = open("", "postern-signin", "popup,width=520,height=680");
-      if (w) e.target.target = "postern-signin";
+      if (w) {
+        e.target.target = "postern-signin";
+        e.target.elements.window.value = "own";
+        setTimeout(() => location.assign(e.target.dataset.popup), 300); // and this page waits for its end
+      }
     }
     setTimeout(() => { for (const b of e.target.querySelectorAll("button")) b.disabled = !e.target.target; }); // not twice
   });
@@ -80,6 +87,7 @@
     pause.addEventListener("click", () => { localStorage.setItem("postern-still", paused() ? "0" : "1"); say(); });
   }
   dress(document);
+  if (document.querySelector("[data-close]") && window.name === "postern-signin") setTimeout(close, 2000);
   document.querySelectorAll("[data-live]").forEach(live);
   document.querySelectorAll("form[data-preview]").forEach(preview);
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
