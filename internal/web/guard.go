@@ -100,7 +100,7 @@ func toLogin(w http.ResponseWriter, r *http.Request) {
 
 // withBack names where to go on after a login.
 func withBack(path, back string) string {
-	if back = ownPath(back); back == home || back == "/" {
+	if back = ownPath(back); back == "/" {
 		return path
 	}
 	return path + "?back=" + url.QueryEscape(back)
