@@ -225,7 +225,7 @@ func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, Identities: a, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors}, Overview: newOverviewRoom(a),
-		Queue: a.Store, QueueActs: a.Operator(), Explain: a,
+		Queue: a.Store, QueueActs: a.Operator(), Explain: a, Tasks: a.Store, TaskActs: taskRoom{a.FetchOperator(), a.Vault},
 		People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),
 	})
 	if err != nil {

@@ -17,7 +17,8 @@ func (d App) cloud(getenv func(string) (string, bool)) (entra.Cloud, error) {
 		}
 		return entra.CloudByName(d.Cloud)
 	}
-	if d.Custom == nil || d.Custom.Authority == "" {
+	bare := d.ClientID == "" && d.Packed == nil // nobody signs in with it: it only names mail servers, for passwords
+	if d.Custom == nil || d.Custom.Authority == "" && !bare {
 		return entra.Cloud{}, errors.New("cloud: custom needs custom: with at least authority")
 	}
 	base, err := entra.CloudByName("global")
@@ -25,7 +26,7 @@ func (d App) cloud(getenv func(string) (string, bool)) (entra.Cloud, error) {
 		return entra.Cloud{}, err
 	}
 	u := d.Custom
-	if !strings.HasPrefix(u.Authority, "https://") {
+	if !strings.HasPrefix(u.Authority, "https://") && (u.Authority != "" || !bare) {
 		return entra.Cloud{}, errors.New("custom: authority: allowed is an https:// address, because the client secret is posted there")
 	}
 	c := entra.Cloud{

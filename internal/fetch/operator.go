@@ -201,3 +201,20 @@ func (t Task) SamplePath() (string, error) {
 	}
 	return p.Preview(extract.SafeName), nil
 }
+
+// Delete forgets a task with its ledger and its runs; what it saved stays where it is.
+// It is fault.Conflict while the task runs.
+func (o Operator) Delete(ctx context.Context, who, task string) error {
+	now := o.cfg.Now()
+	err := o.cfg.Ledger.LockTask(ctx, task, o.cfg.Holder+"/by-hand-"+mail.NewID(now), now, now.Add(o.cfg.Lease))
+	if errors.Is(err, fault.Conflict) {
+		return fault.New(fault.Conflict, "delete task", "%w", err).WithHint("stop the run first: postern fetch stop %s", task)
+	}
+	if err == nil {
+		err = o.cfg.Ledger.DeleteTask(ctx, task)
+	}
+	if err != nil {
+		return err
+	}
+	return o.Audit(ctx, who, "delete task", task, "")
+}

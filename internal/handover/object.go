@@ -30,6 +30,9 @@ type Object struct {
 	TimeoutSeconds int `json:"timeout_seconds,omitempty" yaml:"timeout_seconds,omitempty"` // for a whole delivery; 900 by default
 }
 
+// ObjectName is the template of an object's name where none is given.
+const ObjectName = "{yyyy}/{MM}/{filename}"
+
 // Clash says what to do when another delivery's object has the name.
 type Clash string
 
@@ -106,7 +109,7 @@ func newObject(spec Object, with With) (Target, error) {
 // newObjects is the target over a bucket that is open.
 func newObjects(spec Object, prefix string, in bucket, with With) (*objects, error) {
 	if spec.Name == "" {
-		spec.Name = "{yyyy}/{MM}/{filename}"
+		spec.Name = ObjectName
 	}
 	if spec.Clash == "" {
 		spec.Clash = ClashRename

@@ -105,6 +105,7 @@ func (s *site) apply(ctx context.Context, who string, doc declare.Document) ([]d
 	}
 	a := declare.Applier{
 		Vault: declaredVault{s.vault}, Devices: declaredDevices{s.devices}, Alerts: s.alerts, Secrets: s.alerts,
+		Tasks: declaredTasks{s.mail.store}, MakeDirectory: func(string) error { return nil },
 		Getenv: func(string) (string, bool) { return "", false },
 		Passwords: declare.Passwords{
 			New:    func() secret.Text { return secret.New("made-pass-word") },

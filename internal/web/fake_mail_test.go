@@ -14,6 +14,7 @@ import (
 
 	"postern/internal/catalogue"
 	"postern/internal/fault"
+	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/relay"
 	"postern/internal/store"
@@ -22,9 +23,13 @@ import (
 
 // mailRoom is a real queue and ledger, in a database of the test's own.
 type mailRoom struct {
-	t     *testing.T
-	store *store.Store
-	acts  relay.Operator
+	t              *testing.T
+	store          *store.Store
+	acts           relay.Operator
+	fetch.Operator // of tasks
+
+	// try answers dry runs.
+	try func(ctx context.Context, t fetch.Task, opts fetch.Options) (fetch.Run, error)
 
 	mu     sync.Mutex
 	broken error // answers every look at the queue
@@ -44,7 +49,13 @@ func newMailRoom(t *testing.T) *mailRoom {
 	m.acts = relay.Operator{Relay: relay.New(relay.Config{Store: st}), Audit: func(_ context.Context, d relay.Deed) error {
 		return m.WriteDown(context.Background(), d.Who, string(d.What), d.Subject, d.Detail)
 	}}
+	m.Operator = fetch.Operator{Fetcher: fetch.New(fetch.Config{Ledger: st}), Audit: m.WriteDown}
 	return m
+}
+
+// Try is for the test to answer.
+func (m *mailRoom) Try(ctx context.Context, t fetch.Task, opts fetch.Options) (fetch.Run, error) {
+	return m.try(ctx, t, opts)
 }
 
 // furnished is a database with the accounts in it, made once: each test has a copy.
@@ -103,6 +114,7 @@ func (m *mailRoom) ill() error {
 // configure gives the room to the pages.
 func (m *mailRoom) configure(cfg *web.Config) {
 	cfg.Queue, cfg.QueueActs, cfg.Explain = sickly{m.store, m}, m.acts, m
+	cfg.Tasks, cfg.TaskActs = sickly{m.store, m}, m
 }
 
 // sickly is a store that can be ill.
@@ -116,6 +128,47 @@ func (s sickly) Search(ctx context.Context, f relay.Filter, patience time.Durati
 		return nil, "", err
 	}
 	return s.Store.Search(ctx, f, patience)
+}
+
+func (s sickly) SearchEntries(ctx context.Context, f fetch.Filter, patience time.Duration) ([]fetch.Entry, string, error) {
+	if err := s.room.ill(); err != nil {
+		return nil, "", err
+	}
+	return s.Store.SearchEntries(ctx, f, patience)
+}
+
+func (s sickly) Standings(ctx context.Context, now time.Time, name string) ([]fetch.Standing, error) {
+	if err := s.room.ill(); err != nil {
+		return nil, err
+	}
+	return s.Store.Standings(ctx, now, name)
+}
+
+// task saves one as it stands.
+func (m *mailRoom) task(name string, change func(*fetch.Task)) {
+	m.t.Helper()
+	t := fetch.Task{Name: name, Account: "invoices"}
+	t.Handover.Directory, t.Schedule.Every = "/srv/in", fetch.Duration(5*time.Minute)
+	if change != nil {
+		change(&t)
+	}
+	must(m.t, m.store.PutTask(m.t.Context(), t))
+}
+
+// entry enters a message in the ledger.
+func (m *mailRoom) entry(task string, n int, state fetch.EntryState) fetch.Entry {
+	m.t.Helper()
+	e := fetch.Entry{
+		Key:       fetch.Key{Task: task, Folder: "invoices@contoso.com/INBOX", UIDValidity: 7, UID: fmt.Sprint(n)},
+		MessageID: fmt.Sprintf("<%d@x>", n), Digest: "ab12", State: state, Attempts: 1, Run: "run1", Updated: time.Date(2026, 11, 3, 9, 0, n, 0, time.UTC),
+		Files: []fetch.File{{Name: fmt.Sprintf("2026/invoice %d.pdf", n), Original: "<i>.pdf", Size: 2048, SHA256: "cd34"}},
+		About: fetch.About{From: "Ada <ada@fabrikam.example>", Subject: fmt.Sprintf("Invoice <b>%d</b>", n)},
+	}
+	if state == fetch.Parked {
+		e.Reason = "the disk is full"
+	}
+	must(m.t, m.store.PutEntries(m.t.Context(), e))
+	return e
 }
 
 func (m *mailRoom) SayWhy(_ context.Context, msgs []relay.Message) error {
@@ -190,3 +243,8 @@ func (m *mailRoom) ailing(on bool) {
 		m.broken = fault.New(fault.Temporary, "look", "disk full")
 	}
 }
+
+// declaredTasks takes what documents say of tasks, whose accounts are in the fake vault.
+type declaredTasks struct{ *store.Store }
+
+func (declaredTasks) PutTask(context.Context, fetch.Task) error { return nil }

@@ -32,6 +32,8 @@ func (s *Server) places() []place {
 		s.appPlaces(),
 		s.devicePlaces(),
 		s.queuePlaces(),
+		s.taskPlaces(),
+		s.ledgerPlaces(),
 		s.mePlaces(),
 		s.userPlaces(),
 		s.auditPlaces(),
@@ -57,7 +59,7 @@ func navigation(here string, who role) []group {
 	var groups []group
 	for _, g := range []group{
 		{"", []entry{{Path: "/", Label: "Overview"}}},
-		{"Mail", []entry{{Path: queueHome, Label: "Queue"}}},
+		{"Mail", []entry{{Path: queueHome, Label: "Queue"}, {Path: tasksHome, Label: "Tasks"}, {Path: ledgerHome, Label: "Ledger"}}},
 		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/apps", Label: "App registrations"}, {Path: "/devices", Label: "Devices"}}},
 		{"Postern", []entry{{Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
 	} {

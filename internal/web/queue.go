@@ -207,7 +207,7 @@ func (s *Server) showMessage(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	m, err := s.Queue.Message(ctx, r.PathValue("id"))
 	if err != nil {
-		s.stop(w, r, queueHome, "the queue", err)
+		s.failThing(w, r, err, "There is no such message", queueHome)
 		return
 	}
 	p := mailView{sheet: s.sheet(w, r, "Message", queueHome)}
@@ -238,7 +238,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	body, err := s.Queue.Body(r.Context(), id)
 	if err != nil {
-		s.stop(w, r, queueHome, "the queue", err)
+		s.failThing(w, r, err, "There is no such message", queueHome)
 		return
 	}
 	defer body.Close()

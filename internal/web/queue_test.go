@@ -68,7 +68,7 @@ func TestMessagePage(t *testing.T) {
 	if d.Header.Get("Content-Type") != "message/rfc822" || !strings.HasSuffix(d.body, "body "+failed.ID) || !strings.Contains(d.Header.Get("Content-Disposition"), "attachment") {
 		t.Errorf("download: %v %q", d.Header, d.body)
 	}
-	if a := s.adminGet("/queue/nobody"); a.StatusCode != 404 || !strings.Contains(a.text, `There is no message "nobody"`) {
+	if a := s.adminGet("/queue/nobody"); a.StatusCode != 404 || !strings.Contains(a.text, "There is no such message") {
 		t.Errorf("missing: %d %s", a.StatusCode, a.text)
 	}
 }
@@ -111,7 +111,7 @@ func TestActsOnTheQueue(t *testing.T) {
 	if state(two.ID) != relay.Held {
 		t.Errorf("held with all: %s", state(two.ID))
 	}
-	if a := s.adminPost("/queue", url.Values{"act": {"burn"}}); a.StatusCode != 400 {
+	if a := s.adminPost("/queue", url.Values{"act": {"burn"}}); a.StatusCode != 409 {
 		t.Errorf("an act that is none: %d", a.StatusCode)
 	}
 	if a := s.adminGet("/queue/work/none"); a.StatusCode != 404 {

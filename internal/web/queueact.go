@@ -85,7 +85,7 @@ func (s *Server) changeQueue(w http.ResponseWriter, r *http.Request) {
 	f := typed(r)
 	a, err := queueAct(f.Get("act"))
 	if err != nil {
-		s.stop(w, r, queueHome, "the queue", err)
+		s.failThing(w, r, err, "There is no such message", queueHome)
 		return
 	}
 	filter := kept(f.Values, filterNames())
@@ -164,7 +164,7 @@ func (s *Server) beginBulk(w http.ResponseWriter, r *http.Request, a act, filter
 		return err
 	})
 	if err != nil {
-		s.stop(w, r, queueHome, "the queue", err)
+		s.failThing(w, r, err, "There is no such message", queueHome)
 		return
 	}
 	http.Redirect(w, r, "/work/"+id, http.StatusSeeOther)
@@ -183,7 +183,7 @@ type bulkView struct {
 func (s *Server) showBulk(w http.ResponseWriter, r *http.Request) {
 	k := s.bulks.of(r.PathValue("work"))
 	if k == nil {
-		s.stop(w, r, queueHome, "the queue", fault.New(fault.NotFound, "show", "nothing of that name is under way here").WithHint("it ended some time ago, or Postern was restarted meanwhile; the list shows what was done"))
+		s.failThing(w, r, fault.NotFound, "This ended some time ago, or Postern was restarted meanwhile", queueHome)
 		return
 	}
 	state, ended, err := k.look()
@@ -211,7 +211,7 @@ func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request) {
 	f, id := typed(r), r.PathValue("id")
 	a, err := queueAct(f.Get("act"))
 	if err != nil {
-		s.stop(w, r, queueHome, "the queue", err)
+		s.failThing(w, r, err, "There is no such message", queueHome)
 		return
 	}
 	here := queueHome + "/" + url.PathEscape(id)
@@ -223,7 +223,7 @@ func (s *Server) changeMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.QueueActs.Do(r.Context(), s.who(r), a.Do, id); err != nil {
-		s.stop(w, r, here, "the message", err)
+		s.failThing(w, r, err, "There is no such message", here)
 		return
 	}
 	if a.Do == relay.Delete {

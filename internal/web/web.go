@@ -88,6 +88,8 @@ type Config struct {
 	Queue     Queue
 	QueueActs QueueActs
 	Explain   Explainer
+	Tasks     Tasks
+	TaskActs  TaskActs
 	Log       *slog.Logger
 }
 
@@ -99,6 +101,7 @@ type Server struct {
 	devices *devices
 	bulks   *works[bulk]
 	waits   *waits
+	tries   *works[trial]
 	origin  *url.URL // of PublicURL
 	key     [32]byte // proves that a finished page belongs to the browser that asks for it
 	now     func() time.Time
@@ -106,7 +109,7 @@ type Server struct {
 
 // New builds the handler.
 func New(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](time.Now), now: time.Now}
+	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](time.Now), tries: newWorks[trial](time.Now), now: time.Now}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	var err error
 	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {
@@ -150,6 +153,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 func (s *Server) Close() {
 	s.devices.close()
 	s.bulks.close()
+	s.tries.close()
 }
 
 // headers are the same on every answer.

@@ -135,3 +135,30 @@ func shortened(s string, most int) string {
 	}
 	return s
 }
+
+// tick draws one box to tick: {{template "tick" (tick .Form "name" "Label")}}.
+func tick(f form, name, text string) field {
+	return field{Name: name, Label: text, Value: f.Get(name), Wrong: f.Wrong[name]}
+}
+
+// deeds are what can be done to a message in its mailbox; not all of them to one that
+// failed.
+func deeds(all bool) []choice {
+	list := []choice{
+		{Value: string(fetch.Nothing), Label: "is left as it is"}, {Value: string(fetch.MarkRead), Label: "is marked as read"},
+		{Value: string(fetch.Flag), Label: "is flagged"}, {Value: string(fetch.Tag), Label: "gets a keyword"},
+		{Value: string(fetch.Move), Label: "is moved to a folder"}, {Value: string(fetch.Delete), Label: "is deleted"},
+	}
+	if all {
+		return list
+	}
+	return []choice{list[0], list[2], list[4]}
+}
+
+// upTo is a count of a task's messages, which are not counted to their end.
+func upTo(n int) string {
+	if n >= fetch.CountedUpTo {
+		return number(int64(n)) + " or more"
+	}
+	return number(int64(n))
+}

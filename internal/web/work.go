@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"net/http"
 	"sync"
 	"time"
 
@@ -112,31 +111,6 @@ func (w *works[T]) close() {
 
 // settledHeader tells the script that a part will not change any more.
 const settledHeader = "Postern-Settled"
-
-// stopPage says in the frame that something cannot be shown or done.
-type stopPage struct {
-	sheet
-	Why, Next  string
-	Back, Name string // where to go on
-}
-
-// stop ends a request that cannot be answered: one sentence, and what to do.
-func (s *Server) stop(w http.ResponseWriter, r *http.Request, here, name string, err error) {
-	p := stopPage{sheet: s.sheet(w, r, "This did not work", here), Back: here, Name: name, Next: sentence(fault.HintOf(err))}
-	status := http.StatusServiceUnavailable
-	switch fault.KindOf(err) {
-	case fault.NotFound:
-		status, p.Title = http.StatusNotFound, "It is not there"
-	case fault.Conflict:
-		status = http.StatusConflict
-	case fault.Invalid:
-		status = http.StatusBadRequest
-	default:
-		s.Log.WarnContext(r.Context(), "a page could not be made", "page", r.URL.Path, "error", err)
-	}
-	p.Why = because(err)
-	s.show(w, r, status, "stop.html", p)
-}
 
 // because is an error in one sentence, for people.
 func because(err error) string {
