@@ -66,7 +66,6 @@ type queueView struct {
 	First  string // the first page, when this is another
 	Looked bool   // the search has not come to the end
 	Filter url.Values
-	May    bool
 }
 
 // tab is a state with how many there are.
