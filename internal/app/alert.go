@@ -13,6 +13,7 @@ import (
 
 	"postern/internal/alert"
 	"postern/internal/api"
+	"postern/internal/check"
 	"postern/internal/fault"
 	"postern/internal/mail"
 	"postern/internal/outbound"
@@ -171,4 +172,20 @@ func (a *App) DeleteAlertRoute(ctx context.Context, who, name string) error {
 		return err
 	}
 	return a.WriteDown(ctx, who, "delete alert route", name, "")
+}
+
+// alertRoom is what the pages see of alerts.
+type alertRoom struct{ *App }
+
+// Routes lists the alert routes.
+func (r alertRoom) Routes(ctx context.Context) ([]alert.Route, error) { return r.Store.Routes(ctx) }
+
+// AlertRoute is one of them.
+func (r alertRoom) AlertRoute(ctx context.Context, name string) (alert.Route, error) {
+	return r.Store.AlertRoute(ctx, name)
+}
+
+// TestAlert tests a route, saved or not, for somebody who waits.
+func (r alertRoom) TestAlert(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
+	return r.App.TestAlert(ctx, saved, given, signWith, nil)
 }

@@ -54,7 +54,8 @@ func (a *App) SwitchDevice(ctx context.Context, who, name string, on bool) error
 // deviceRoom is what the pages see of devices, once the doors are open.
 type deviceRoom struct {
 	*App
-	doors []openDoor
+	doors  []openDoor
+	bridge []bridgeDoor
 }
 
 // Devices lists them.
@@ -67,11 +68,16 @@ func (r deviceRoom) Device(ctx context.Context, name string) (door.Device, error
 
 // Doors are those that are open, as a machine elsewhere reaches them.
 func (r deviceRoom) Doors() []web.Door {
-	all := make([]web.Door, 0, len(r.doors))
+	all := make([]web.Door, 0, len(r.doors)+len(r.bridge))
+	add := func(key string, l net.Listener) {
+		n, _ := strconv.Atoi(portOf(l.Addr())) // a listener's port is a number
+		all = append(all, web.Door{Key: key, Host: r.reachable(), Port: n})
+	}
 	for _, d := range r.doors {
-		_, port, _ := net.SplitHostPort(address(d.listener)) // a listener's address has this form
-		n, _ := strconv.Atoi(port)
-		all = append(all, web.Door{Key: d.key, Host: r.reachable(), Port: n})
+		add(d.key, d.listener)
+	}
+	for _, d := range r.bridge {
+		add(d.key, d.listener)
 	}
 	return all
 }

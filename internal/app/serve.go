@@ -56,7 +56,7 @@ func (a *App) Serve(ctx context.Context, ready func(Addresses)) error {
 	g.Go(func() error { return a.Fetch.Run(ctx) })
 	g.Go(func() error { return a.Desk.Run(ctx) })
 	g.Go(func() error { return a.watchHealth(ctx) })
-	g.Go(func() error { return a.serveWeb(ctx, pages, doors) })
+	g.Go(func() error { return a.serveWeb(ctx, pages, deviceRoom{a, doors, bridges}) })
 	if issuer := a.issuer.Load(); issuer != nil {
 		if err := issuer.Read(ctx); err != nil {
 			a.log.WarnContext(ctx, "the certificate got by ACME was not read; another one serves", "error", err)
@@ -171,8 +171,8 @@ func (a *App) hostname() string {
 }
 
 // serveWeb serves the pages, in the clear and over TLS.
-func (a *App) serveWeb(ctx context.Context, w webListeners, doors []openDoor) error {
-	pages, closePages, err := a.webHandler(doors)
+func (a *App) serveWeb(ctx context.Context, w webListeners, devices deviceRoom) error {
+	pages, closePages, err := a.webHandler(devices)
 	if err != nil {
 		return err
 	}
@@ -221,10 +221,10 @@ func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handle
 }
 
 // webHandler makes the pages, and what ends their work in the background.
-func (a *App) webHandler(doors []openDoor) (http.Handler, func(), error) {
+func (a *App) webHandler(devices deviceRoom) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
 		Vault: tallied{a.Vault, a.counters.signIns}, Identities: a, PublicURL: a.Config.PublicURL.String(), Version: a.version,
-		Pretending: a.pretending, Apply: a.ApplyAs, Devices: deviceRoom{a, doors}, Overview: newOverviewRoom(a),
+		Pretending: a.pretending, Apply: a.ApplyAs, Devices: devices, Overview: newOverviewRoom(a), Alerts: alertRoom{a},
 		Queue: a.Store, QueueActs: a.Operator(), Explain: a, Tasks: a.Store, TaskActs: taskRoom{a.FetchOperator(), a.Vault},
 		People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),
 	})

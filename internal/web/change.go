@@ -33,7 +33,11 @@ func (s *Server) apply(r *http.Request, doc declare.Document) ([]declare.Change,
 // form's fields first, as documents' errors do; else above the form. What is not the
 // typing's fault is logged.
 func (s *Server) refused(r *http.Request, f *form, err error, fields ...string) {
-	if e := fault.As(err); e != nil && e.Kind == fault.Invalid && e.Err != nil {
+	e := fault.As(err)
+	for e != nil && fault.As(e.Err) != nil { // the innermost names the field
+		e = fault.As(e.Err)
+	}
+	if e != nil && e.Kind == fault.Invalid && e.Err != nil {
 		if name, say, found := strings.Cut(e.Err.Error(), ": "); found && slices.Contains(fields, name) {
 			f.wrong(name, sentence(say))
 			return

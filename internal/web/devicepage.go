@@ -42,7 +42,10 @@ type doorLine struct {
 }
 
 // doorWords say what a door is to somebody who fills in a printer's form.
-type doorWords struct{ Protocol, Encryption, For string }
+type doorWords struct {
+	Opens                     string // the door a device must be let open
+	Protocol, Encryption, For string
+}
 
 func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) {
 	s.deviceAs(w, r, http.StatusOK, r.PathValue("name"), deviceShow{})
@@ -83,10 +86,11 @@ func (s *Server) mailboxOf(ctx context.Context, r *http.Request, p *sheet, accou
 func (s *Server) doorsFor(d door.Device) []doorLine {
 	var lines []doorLine
 	for _, at := range s.Devices.Doors() {
-		if at.Key == "listed_listen" && !d.Policy.NoLogin {
+		words := wordsOfDoor(at.Key)
+		if !d.Policy.Opens(words.Opens) || at.Key == "listed_listen" && !d.Policy.NoLogin {
 			continue
 		}
-		lines = append(lines, doorLine{at, wordsOfDoor(at.Key)})
+		lines = append(lines, doorLine{at, words})
 	}
 	return lines
 }
@@ -95,7 +99,11 @@ func (s *Server) doorsFor(d door.Device) []doorLine {
 func deviceValues(v door.Device) url.Values {
 	d := declare.DeviceOf(v)
 	values := url.Values{"name": {d.Name}, "account": {d.Account}, "from": {"refuse"},
-		"senders": {strings.Join(d.Senders, "\n")}, "networks": {strings.Join(d.Networks, "\n")}}
+		"senders": {strings.Join(d.Senders, "\n")}, "networks": {strings.Join(d.Networks, "\n")},
+		"mailboxes": {strings.Join(d.Mailboxes, "\n")}, "doors": {door.DoorSMTP}}
+	if len(d.Doors) > 0 {
+		values["doors"] = d.Doors
+	}
 	if d.From != "" {
 		values.Set("from", d.From)
 	}
@@ -122,6 +130,19 @@ func (p devicePageData) Senders() string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// Tested are the doors that a test can go through.
+func (p devicePageData) Tested() (lines []doorLine) {
+	for _, d := range p.Doors {
+		if d.Opens == door.DoorSMTP {
+			lines = append(lines, d)
+		}
+	}
+	return lines
+}
+
+// Reads reports whether the device opens a door behind which mail is read.
+func (p devicePageData) Reads() bool { return len(p.Tested()) < len(p.Doors) }
 
 // CanLogin reports whether any door on the card asks for name and password.
 func (p devicePageData) CanLogin() bool {

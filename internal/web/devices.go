@@ -114,7 +114,7 @@ const mostListed = 200
 
 // newDevice shows the form that makes one.
 func (s *Server) newDevice(w http.ResponseWriter, r *http.Request) {
-	f := blank(url.Values{"account": {r.URL.Query().Get("account")}, "name": {""}, "from": {"refuse"}})
+	f := blank(url.Values{"account": {r.URL.Query().Get("account")}, "name": {""}, "from": {"refuse"}, "doors": {door.DoorSMTP}})
 	s.showDeviceForm(w, r, http.StatusOK, f)
 }
 
@@ -128,11 +128,11 @@ func (s *Server) showDeviceForm(w http.ResponseWriter, r *http.Request, status i
 }
 
 func (s *Server) deviceForm(ctx context.Context, r *http.Request, p *sheet, f form) deviceForm {
-	d := deviceForm{Form: f, Accounts: s.accountChoices(ctx, r, p, func(a vault.Account) bool { return sends(a) || a.Name == f.Get("account") })}
+	d := deviceForm{Form: f, Accounts: s.accountChoices(ctx, r, p, func(vault.Account) bool { return true })}
 	if f.Get("account") == "" && len(d.Accounts) == 1 {
 		f.Values.Set("account", d.Accounts[0].Value)
 	}
-	for _, name := range []string{"senders", "networks", "no_login", "max_size", "per_minute"} {
+	for _, name := range []string{"senders", "networks", "no_login", "max_size", "per_minute", "mailboxes"} {
 		d.More = d.More || f.Get(name) != "" || f.Wrong[name] != ""
 	}
 	d.More = d.More || f.Get("from") == "rewrite" || f.Wrong["password"] != ""
@@ -164,7 +164,10 @@ func (s *Server) accountChoices(ctx context.Context, r *http.Request, p *sheet, 
 // device reads the form as a document would say it.
 func (f *form) device(name string) declare.Device {
 	d := declare.Device{Name: name, Account: f.Get("account"), From: f.Get("from"), NoLogin: f.Get("no_login") != "", Disabled: f.Get("disabled") != "",
-		Senders: f.Lines("senders"), Networks: f.Lines("networks")}
+		Senders: f.Lines("senders"), Networks: f.Lines("networks"), Mailboxes: f.Lines("mailboxes")}
+	if doors := f.Values["doors"]; !slices.Equal(doors, []string{door.DoorSMTP}) { // which is what none means
+		d.Doors = doors
+	}
 	f.need("account")
 	if text := f.Get("max_size"); text != "" {
 		if err := d.MaxSize.UnmarshalText([]byte(text)); err != nil {
@@ -196,7 +199,7 @@ func (s *Server) createDevice(w http.ResponseWriter, r *http.Request) {
 	var err error
 	if f.good() {
 		if done, err = s.apply(r, declare.Document{Devices: []declare.Device{doc}}); err != nil {
-			s.refused(r, &f, err, "name", "account", "senders", "networks", "password", "from")
+			s.refused(r, &f, err, "name", "account", "senders", "networks", "mailboxes", "password", "from")
 		}
 	}
 	if !f.good() {
@@ -220,7 +223,7 @@ func (s *Server) changeDevice(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if _, err := s.apply(r, declare.Document{Devices: []declare.Device{doc}}); err != nil {
-			s.refused(r, &f, err, "account", "senders", "networks", "from")
+			s.refused(r, &f, err, "account", "senders", "networks", "mailboxes", "from")
 		}
 	}
 	if !f.good() {

@@ -32,17 +32,17 @@ func TestDeviceList(t *testing.T) {
 func TestDeviceIsMade(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.admin(s.request("GET", "/devices/new", nil)).says(t, "scan – scan@contoso.com", "!invoices – invoices@contoso.com")
+	s.admin(s.request("GET", "/devices/new", nil)).says(t, "scan – scan@contoso.com")
 	a := s.admin(s.request("POST", "/devices/new", url.Values{
 		"name": {"erp"}, "account": {"scan"}, "from": {"rewrite"}, "senders": {"a@contoso.com, b@contoso.com"},
-		"networks": {"10.0.0.0/8\n192.0.2.1"}, "max_size": {"10MB"}, "per_minute": {"30"},
+		"networks": {"10.0.0.0/8\n192.0.2.1"}, "max_size": {"10MB"}, "per_minute": {"30"}, "doors": {"smtp", "imap"}, "mailboxes": {"sales@contoso.com"},
 	}))
 	if a.StatusCode != http.StatusOK {
 		t.Fatalf("status %d: %s", a.StatusCode, a.text)
 	}
-	a.says(t, "gate.contoso.com", "587", "STARTTLS", "made-pass-word", "Shown this once", "or a@contoso.com, b@contoso.com", "10MB", "!25")
+	a.says(t, "gate.contoso.com", "587", "STARTTLS", "made-pass-word", "Shown this once", "or a@contoso.com, b@contoso.com", "10MB", "993", "use its address: sales@contoso.com", "!None, or")
 	got := s.devices.all["erp"]
-	if got.Account != "scan" || !got.Policy.Rewrite || got.Policy.MaxSize != 10<<20 || got.Policy.PerMinute != 30 || len(got.Policy.Networks) != 2 ||
+	if got.Account != "scan" || !got.Policy.Rewrite || got.Policy.MaxSize != 10<<20 || got.Policy.PerMinute != 30 || len(got.Policy.Networks) != 2 || !got.Policy.Opens(door.DoorIMAP) || len(got.Policy.Mailboxes) != 1 ||
 		len(got.Senders) != 2 || got.Senders[1] != (mail.Address{Local: "b", Domain: "contoso.com"}) {
 		t.Errorf("kept %+v", got)
 	}
@@ -100,11 +100,11 @@ func TestDeviceIsChanged(t *testing.T) {
 	if !strings.Contains(a.body, `name="max_size" type="text" value="10MB"`) {
 		t.Error("the form does not have the limit")
 	}
-	if a = s.admin(s.request("POST", "/devices/scanner", url.Values{"account": {"scan"}, "from": {"refuse"}})); a.StatusCode != http.StatusSeeOther {
+	if a = s.admin(s.request("POST", "/devices/scanner", url.Values{"account": {"scan"}, "from": {"refuse"}, "doors": {"smtp"}})); a.StatusCode != http.StatusSeeOther {
 		t.Fatalf("status %d: %s", a.StatusCode, a.text)
 	}
 	s.admin(s.request("GET", "/devices/scanner", nil)).says(t, "Saved.", "!192.0.2.7/32", "!no login")
-	if got := s.devices.all["scanner"]; got.Policy.NoLogin || got.Policy.PerMinute != 0 || got.PasswordHash != "h" {
+	if got := s.devices.all["scanner"]; got.Policy.NoLogin || got.Policy.PerMinute != 0 || got.Policy.Doors != nil || got.PasswordHash != "h" {
 		t.Errorf("kept %+v", got)
 	}
 	s.admin(s.request("POST", "/devices/scanner", url.Values{"account": {"scan"}, "senders": {"<b>x"}})).says(t, "Settings", "<b>x")

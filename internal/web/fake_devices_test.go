@@ -37,7 +37,7 @@ func newFakeDevices() *fakeDevices {
 			"scanner": {Name: "scanner", Account: "scan", PasswordHash: "h", Policy: door.Policy{NoLogin: true, PerMinute: 10, MaxSize: 10 << 20,
 				Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}}},
 		},
-		doors: []web.Door{{Key: "smtp_listen", Host: "gate.contoso.com", Port: 587}, {Key: "listed_listen", Host: "gate.contoso.com", Port: 25}},
+		doors: []web.Door{{Key: "smtp_listen", Host: "gate.contoso.com", Port: 587}, {Key: "listed_listen", Host: "gate.contoso.com", Port: 25}, {Key: "imaps_listen", Host: "gate.contoso.com", Port: 993}},
 		old:   map[string]string{"printer": "TLS 1.0"},
 		report: check.Report{OK: true, Headline: "This device may send", Stages: []check.Stage{
 			{Name: "encryption", Status: check.Warn, Summary: "TLS 1.3. Its certificate is not one that machines know by themselves.", Next: "set acme_hosts"},

@@ -52,7 +52,7 @@ func TestOverviewSaysWhatIsWrong(t *testing.T) {
 	s := newSite(t)
 	a := s.admin(s.request("GET", "/", nil))
 	a.says(t, "Somebody is needed: 3 accounts wait for a sign-in and 1 task failed.", "Whoever owns the mailbox", "412 messages parked",
-		"AADSTS700082: <b>expired</b>", "and 1 more", "1 device speaks old TLS", "997 of 1 000 work", "1 234 567", "40 GB", "within 14 days", "!The first steps")
+		"AADSTS700082: <b>expired</b>", "and 1 more", "1 device speaks old TLS", "997 of 1 000 work", "1 234 567", "40.0 GB", "within 14 days", "!The first steps")
 	if !strings.Contains(a.body, `aria-current="page">Overview`) || !strings.Contains(a.body, `href="/accounts/invoices"`) {
 		t.Error("links are missing")
 	}

@@ -20,7 +20,7 @@ func (s *Server) words() template.FuncMap {
 	return template.FuncMap{
 		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
 		"road": road, "party": party, "stage": stage, "may": may, "told": told,
-		"moment": moment, "clock": clock, "number": wholeNumber, "input": input, "pick": pick, "options": options, "asset": asset,
+		"moment": moment, "clock": clock, "event": eventWords, "number": wholeNumber, "input": input, "pick": pick, "options": options, "asset": asset,
 		"state": state, "proof": proof, "day": day, "some": some, "own": own, "way": way, "grave": grave, "transport": transport, "limits": limits, "passwordLabel": passwordLabel,
 		"octets": octets, "many": many, "short": shortened, "tick": tick, "deeds": deeds, "upTo": upTo, "because": because,
 	}

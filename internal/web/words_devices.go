@@ -1,28 +1,32 @@
 package web
 
-import "fmt"
+import (
+	"fmt"
+
+	"postern/internal/door"
+)
 
 // wordsOfDoor is what the setup card says of a door.
 func wordsOfDoor(key string) doorWords {
 	switch key {
 	case "smtp_listen":
-		return doorWords{"SMTP (sending)", "STARTTLS, also called TLS or “explicit”", "Most machines and programs"}
+		return doorWords{door.DoorSMTP, "SMTP (sending)", "STARTTLS, also called TLS or “explicit”", "Most machines and programs"}
 	case "smtps_listen":
-		return doorWords{"SMTP (sending)", "SSL/TLS from the start, also called “implicit”", "Machines that offer SSL only"}
+		return doorWords{door.DoorSMTP, "SMTP (sending)", "SSL/TLS from the start, also called “implicit”", "Machines that offer SSL only"}
 	case "listed_listen":
-		return doorWords{"SMTP (sending)", "None, or STARTTLS", "Machines that cannot log in, from their own addresses"}
+		return doorWords{door.DoorSMTP, "SMTP (sending)", "None, or STARTTLS", "Machines that cannot log in, from their own addresses"}
 	case "legacy_listen":
-		return doorWords{"SMTP (sending)", "STARTTLS with old TLS 1.0 or 1.1", "Old machines that fail at the others"}
+		return doorWords{door.DoorSMTP, "SMTP (sending)", "STARTTLS with old TLS 1.0 or 1.1", "Old machines that fail at the others"}
 	case "imap_listen":
-		return doorWords{"IMAP (reading)", "STARTTLS", "Mail programs"}
+		return doorWords{door.DoorIMAP, "IMAP (reading)", "STARTTLS", "Mail programs"}
 	case "imaps_listen":
-		return doorWords{"IMAP (reading)", "SSL/TLS from the start", "Mail programs"}
+		return doorWords{door.DoorIMAP, "IMAP (reading)", "SSL/TLS from the start", "Mail programs"}
 	case "pop3_listen":
-		return doorWords{"POP3 (fetching)", "STARTTLS (STLS)", "Programs that fetch mail"}
+		return doorWords{door.DoorPOP3, "POP3 (fetching)", "STARTTLS (STLS)", "Programs that fetch mail"}
 	case "pop3s_listen":
-		return doorWords{"POP3 (fetching)", "SSL/TLS from the start", "Programs that fetch mail"}
+		return doorWords{door.DoorPOP3, "POP3 (fetching)", "SSL/TLS from the start", "Programs that fetch mail"}
 	}
-	return doorWords{Protocol: key}
+	return doorWords{Opens: key, Protocol: key}
 }
 
 // sizeWords is a number of octets as forms take it: 10MB.

@@ -1,9 +1,6 @@
 package web
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // verdict answers "is everything all right?" in one sentence.
 func verdict(at Standing, groups []concernGroup) (said string, good bool) {
@@ -109,18 +106,7 @@ func tiles(at Standing) []tile {
 		{"Tasks", number(int64(at.Tasks)), "/tasks", "fetch mail"},
 	}
 	if at.Free > 0 {
-		all = append(all, tile{"Disk", roughSize(at.Free), "", "free"})
+		all = append(all, tile{"Disk", octets(int64(at.Free)), "", "free"}) //nolint:gosec // no disk has 2^63 octets
 	}
 	return all
-}
-
-// roughSize is a number of octets for people.
-func roughSize(n uint64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%d GB", n>>30)
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GB", float64(n)/(1<<30))
-	}
-	return fmt.Sprintf("%d MB", n>>20)
 }
