@@ -80,6 +80,9 @@ func (s *imapSession) answersDown(ctx context.Context) error {
 			return err
 		}
 		b.keep(rest, len(read) == len(b.bytes()))
+		if err := s.forth(s.current()); err != nil {
+			return err
+		}
 		switch {
 		case s.expired:
 			if err := s.resume(ctx); err != nil {
@@ -143,6 +146,7 @@ func (s *imapSession) leaving(why string, err error) error {
 	s.turn.Unlock()
 	if why != "" && !said && s.answers.between() {
 		_ = s.tell([]byte(IMAP.farewell(why))) // whether it listens or not, it ends
+		_ = s.wire.push(false)
 	}
 	return err
 }

@@ -128,6 +128,7 @@ type visitor struct {
 	protocol Protocol
 	raw      net.Conn
 	tls      *tls.Conn // nil before TLS
+	wire     *bulk     // under it
 	remote   netip.AddrPort
 	in       *input
 	failed   int  // logins
@@ -165,6 +166,7 @@ func (v *visitor) serve(ctx context.Context) {
 func (v *visitor) bye() {
 	if v.tls != nil {
 		_ = v.raw.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = v.wire.push(false)
 		_ = v.tls.CloseWrite()
 	}
 }
@@ -185,7 +187,8 @@ func (v *visitor) admit(ctx context.Context) *session {
 // secure begins TLS. What somebody has put behind the command in the clear is not
 // read any more: see startTLS.
 func (v *visitor) secure(ctx context.Context) error {
-	conn := tls.Server(v.raw, v.b.cfg.TLS)
+	v.wire = &bulk{Conn: v.raw}
+	conn := tls.Server(v.wire, v.b.cfg.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}

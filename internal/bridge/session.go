@@ -28,6 +28,7 @@ type session struct {
 	log      *slog.Logger
 
 	client net.Conn // TLS
+	wire   *bulk    // under it
 	ahead  []byte   // what the client said behind its login
 	leave  func()   // gives the seat at the mailbox back
 
@@ -77,7 +78,7 @@ func (v *visitor) openMailbox(ctx context.Context, who Who, log *slog.Logger) (*
 	now := time.Now()
 	s := &session{
 		b: v.b, id: newID(), who: who, protocol: v.protocol, remote: v.remote.String(), since: now,
-		client: v.tls, ahead: v.in.ahead(), leave: leave, up: up,
+		client: v.tls, wire: v.wire, ahead: v.in.ahead(), leave: leave, up: up,
 	}
 	s.log = log.With("session", s.id)
 	s.heard.Store(now.UnixNano())
@@ -206,6 +207,9 @@ func (s *session) tell(p []byte) error {
 	s.out.Add(int64(n))
 	return err
 }
+
+// forth sends the client what was kept back for it, unless there is more to come at once.
+func (s *session) forth(up *upstream) error { return s.wire.push(up.wire.more()) }
 
 // ask writes to the server.
 func (s *session) ask(up *upstream, p []byte) error {

@@ -87,6 +87,9 @@ func (s *session) downwards(up *upstream) error {
 			}
 			b.keep(nil, n == len(b.room()))
 		}
+		if err := s.forth(up); err != nil {
+			return err
+		}
 		switch {
 		case err == nil:
 		case !errors.Is(err, os.ErrDeadlineExceeded):

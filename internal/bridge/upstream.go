@@ -19,6 +19,7 @@ import (
 // upstream is a connection to the mailbox that is signed in.
 type upstream struct {
 	net.Conn
+	wire    *bulk     // under its TLS
 	rest    []byte    // what the server said behind its answer to the login
 	offers  []string  // what it can do
 	expires time.Time // of the token; zero for never
@@ -58,6 +59,8 @@ func (b *Bridge) dial(ctx context.Context, who Who, p Protocol, way Way) (*upstr
 	ctx, cancel := context.WithTimeout(ctx, signInPatience)
 	defer cancel()
 	speaks := spoken(p)
+	var wire *bulk
+	way.Server.Dial = bulky(way.Server.Dial, &wire)
 	conn, err := mailbox.Connect(ctx, way.Server, speaks)
 	if err != nil {
 		return nil, err
@@ -82,7 +85,7 @@ func (b *Bridge) dial(ctx context.Context, who Who, p Protocol, way Way) (*upstr
 		return nil, b.failed(who, p, err)
 	}
 	_ = inner.SetDeadline(time.Time{})
-	return &upstream{Conn: inner, rest: t.in.ahead(), offers: offers, expires: way.Expires}, nil
+	return &upstream{Conn: inner, wire: wire, rest: t.in.ahead(), offers: offers, expires: way.Expires}, nil
 }
 
 // failed classifies what is not classified yet, and keeps the pause a server asks for.
