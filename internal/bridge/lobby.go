@@ -75,7 +75,7 @@ func (b *Bridge) Serve(ctx context.Context, l net.Listener, d Door) error {
 			b.turnAway(v)
 			continue
 		}
-		all.Go(func() { v.serve(ctx) })
+		all.Go(func() { v.serve(ctx, &all) })
 	}
 }
 
@@ -142,33 +142,36 @@ const (
 	maxStrange = 20
 )
 
-// serve speaks with a visitor until it signs in, and then is its session.
-func (v *visitor) serve(ctx context.Context) {
-	defer v.raw.Close()
-	until := time.Now().Add(v.b.limits.SignIn)
-	_ = v.raw.SetDeadline(until)
+// serve speaks with a visitor until it signs in. Its session then has a goroutine of its
+// own: this one's stack has grown with TLS's handshakes, and sessions idle for hours.
+func (v *visitor) serve(ctx context.Context, all *sync.WaitGroup) {
+	_ = v.raw.SetDeadline(time.Now().Add(v.b.limits.SignIn))
 	stop := context.AfterFunc(ctx, func() { _ = v.raw.SetDeadline(time.Unix(1, 0)) })
-	admitted := v.admit(ctx)
+	s := v.admit(ctx)
 	v.b.lobby.leave(v.remote.Addr())
-	if !stop() || admitted == nil { // stopping: what was opened is given back
-		if admitted != nil {
-			admitted.discard()
-		}
+	if !stop() && s != nil { // no time to begin
+		s.discard()
+		s = nil
+	}
+	if s == nil {
 		v.bye()
 		return
 	}
 	_ = v.raw.SetDeadline(time.Time{})
-	admitted.run(ctx)
-	v.bye()
+	all.Go(func() {
+		defer v.bye()
+		s.run(ctx)
+	})
 }
 
-// bye ends TLS without waiting long for somebody who does not listen.
+// bye ends the connection, without waiting long for somebody who does not listen.
 func (v *visitor) bye() {
 	if v.tls != nil {
 		_ = v.raw.SetWriteDeadline(time.Now().Add(time.Second))
 		_ = v.wire.push(false)
 		_ = v.tls.CloseWrite()
 	}
+	_ = v.raw.Close()
 }
 
 // admit is everything up to the login; nil when there was none.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -124,7 +125,7 @@ const rewriteAfter = 10 * time.Second
 func (b *Bridge) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	w := watch{b: b, written: map[string]Session{}}
+	w, tidied := watch{b: b, written: map[string]Session{}}, tidying{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -133,10 +134,28 @@ func (b *Bridge) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		b.revoke(ctx)
+		b.tidy(&tidied)
 		if err := w.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			b.cfg.Log.WarnContext(ctx, "the list of sessions is not up to date", "error", err)
 		}
 	}
+}
+
+// tidying is what was seen of logins.
+type tidying struct{ seen, done int64 }
+
+// worthTidying is how many logins leave enough behind.
+const worthTidying = 50
+
+// tidy gives back what a crowd of logins has left behind, once it is over: handshakes
+// take several times what a session needs, and a process that then idles would keep it.
+func (b *Bridge) tidy(t *tidying) {
+	now := b.stats.logins.Load()
+	if now == t.seen && now-t.done >= worthTidying {
+		t.done = now
+		debug.FreeOSMemory()
+	}
+	t.seen = now
 }
 
 // revoke ends the sessions whose device may not go on. What cannot be asked now does
