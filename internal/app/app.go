@@ -5,7 +5,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
@@ -59,7 +58,8 @@ type App struct {
 	shows   atomic.Pointer[certificateFor]     // what the doors show
 	issuer  atomic.Pointer[certificate.Issuer] // nil without ACME
 	bridge  atomic.Pointer[bridge.Bridge]      // nil without IMAP and POP3 doors
-	backlog atomic.Pointer[backlog]            // nil until somebody looked
+	pools   pools
+	backlog atomic.Pointer[backlog] // nil until somebody looked
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.
@@ -120,16 +120,6 @@ func (a *App) build(ctx context.Context) error {
 		Spool: filepath.Join(a.Config.DataDir, "spool"), Targets: a.target,
 	})
 	return nil
-}
-
-// roots are the authorities believed for a cloud's servers: the system's, the
-// configuration's and the cloud's own.
-func (a *App) roots(cloud entra.Cloud) (*x509.CertPool, error) {
-	n, err := a.network()
-	if err != nil {
-		return nil, err
-	}
-	return outbound.Roots(n.CA, cloud.CA)
 }
 
 // network is the way web requests take.

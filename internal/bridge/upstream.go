@@ -60,7 +60,7 @@ func (b *Bridge) dial(ctx context.Context, who Who, p Protocol, way Way) (*upstr
 	defer cancel()
 	speaks := spoken(p)
 	var wire *bulk
-	way.Server.Dial = bulky(way.Server.Dial, &wire)
+	way.Server.Dial, way.Server.Narrow = bulky(way.Server.Dial, &wire), true
 	conn, err := mailbox.Connect(ctx, way.Server, speaks)
 	if err != nil {
 		return nil, err

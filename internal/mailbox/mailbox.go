@@ -36,6 +36,9 @@ type Config struct {
 	// say who spoke. Credentials are never in it; whole messages would be, so it is for
 	// those who read none.
 	Trace func(line string)
+
+	// Narrow keeps no buffer under TLS: for connections that idle by the thousand.
+	Narrow bool
 }
 
 // Protocol is what differs between IMAP and POP3 before the first command.
@@ -94,7 +97,11 @@ func (c *Conn) encrypt(ctx context.Context, cfg Config, p Protocol) error {
 	default:
 		return fault.New(fault.Invalid, "connect to "+cfg.Server.Address(), "%q is not a TLS mode", cfg.Server.TLS)
 	}
-	conn := tls.Client(widen(c.Conn), &tls.Config{
+	under := c.Conn
+	if !cfg.Narrow {
+		under = widen(under)
+	}
+	conn := tls.Client(under, &tls.Config{
 		ServerName: cfg.Server.Host,
 		RootCAs:    cfg.RootCAs,
 		MinVersion: tls.VersionTLS12,
