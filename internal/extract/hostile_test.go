@@ -165,6 +165,38 @@ func TestHostileMail(t *testing.T) {
 	}
 }
 
+// TestHead: the header alone tells of itself what the whole message does.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(hostile, "*.eml"))
+	if err != nil || len(files) < 100 {
+		t.Fatal(err, len(files))
+	}
+	all := generated()
+	for _, f := range files {
+		if all[f], err = os.ReadFile(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := new(Extractor)
+	for name, raw := range all {
+		whole, _, wholeErr := walkAll(bytes.NewReader(raw), Limits{})
+		head, err := x.Head(bytes.NewReader(raw), Limits{})
+		if err != nil && wholeErr == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(head.Warnings) > len(whole.Warnings) {
+			t.Errorf("%s: warnings %q, of the whole %q", name, head.Warnings, whole.Warnings)
+		}
+		for _, s := range []*Summary{&head, &whole} {
+			s.Size, s.Expanded, s.Parts, s.Warnings = 0, 0, 0, nil
+		}
+		if diff := cmp.Diff(whole, head); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+}
+
 // generated makes the messages that are too large to keep, or one of a family.
 func generated() map[string][]byte {
 	all := make(map[string][]byte)

@@ -2,6 +2,8 @@ package fetch
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -321,6 +323,42 @@ func TestPOP3CutOff(t *testing.T) {
 	empty.post.deliver(message("1", "a.pdf", "first"), time.Time{})
 	if r := empty.run(t); r.Saved != 1 {
 		t.Errorf("the first message after the cut-off: %+v", r)
+	}
+}
+
+// TestWholeMessages: what is kept whole is kept as it came, whatever is in it, and nothing
+// is staged of parts that only decide.
+func TestWholeMessages(t *testing.T) {
+	t.Parallel()
+	for name, take := range map[string]Take{
+		"any":                 {Save: []Kind{EML}, AnyMessage: true},
+		"with an attachment":  {Save: []Kind{EML}},
+		"any, with a list":    {Save: []Kind{EML, List}, AnyMessage: true},
+		"with a large enough": {Save: []Kind{EML}, MinSize: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			raw := message("1", "a.pdf", strings.Repeat("alpha", 40_000))
+			b := newBench(t, newPost(raw), func(task *Task) { task.Rules = []Rule{{Take: take}} })
+			staged := 0
+			b.step = func(step string) {
+				if step == "created" {
+					staged++
+				}
+			}
+			b.run(t)
+			e := b.ledger.find(func(Entry) bool { return true })[0]
+			kept, err := os.ReadFile(filepath.Join(b.task.Handover.Directory, e.Files[0].Name))
+			if err != nil || string(kept) != raw {
+				t.Errorf("kept %d octets of %d: %v", len(kept), len(raw), err)
+			}
+			sum := sha256.Sum256([]byte(raw))
+			want := hex.EncodeToString(sum[:])
+			if e.State != Done || e.Digest != want || e.Files[0].SHA256 != want || e.Size != int64(len(raw)) ||
+				e.Subject != "Invoice 1" || e.MessageID != "<1@fabrikam.com>" || staged != len(e.Files) {
+				t.Errorf("%+v, %d staged", e, staged)
+			}
+		})
 	}
 }
 
