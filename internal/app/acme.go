@@ -65,7 +65,7 @@ func (a *App) openWeb(ctx context.Context) (w webListeners, err error) {
 		{"https_listen", a.Config.HTTPSListen.String(), &w.tls},
 		{"acme_listen", a.Config.AcmeListen.String(), &w.acme},
 	} {
-		if *l.at, err = listen(ctx, l.key, l.address); err != nil {
+		if *l.at, err = listen(ctx, net.ListenConfig{}, l.key, l.address); err != nil {
 			return w, errors.Join(err, w.close())
 		}
 	}

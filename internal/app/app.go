@@ -111,7 +111,7 @@ func (a *App) build(ctx context.Context) error {
 	may := &limits{}
 	pretends := func(account string) bool { return bool(a.Config.Simulate) || may.pretends(account) }
 	a.Relay = relay.New(relay.Config{
-		Store: a.Store, Accounts: limited{accounts{a}, may, pretends}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter, Room: a.room, Now: a.Store.Now,
+		Store: a.Store, Accounts: limited{accounts{a}, may, pretends}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter, Room: (&room{look: a.lookForRoom}).left, Now: a.Store.Now,
 		Sender: &relay.Simulation{Real: a.sender(network, a.Store), Pretends: pretends, Would: a.would}, Resend: a.Config.ResendWindow.Duration,
 		Log: a.log.With("room", "relay"), Events: a.log.With("room", "mail_event"),
 	})

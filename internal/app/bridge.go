@@ -37,7 +37,7 @@ func (a *App) openBridge(ctx context.Context, logins *door.Logins) (doors []brid
 		{"pop3_listen", a.Config.POP3Listen.String(), bridge.Door{Protocol: bridge.POP3}},
 		{"pop3s_listen", a.Config.POP3SListen.String(), bridge.Door{Protocol: bridge.POP3, Implicit: true}},
 	} {
-		l, err := listen(ctx, want.key, want.address)
+		l, err := listen(ctx, net.ListenConfig{}, want.key, want.address)
 		if err != nil {
 			return nil, errors.Join(err, closeBridge(doors))
 		}

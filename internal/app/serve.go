@@ -120,11 +120,12 @@ func (a *App) followClock(ctx context.Context, before time.Duration) time.Durati
 	return ahead
 }
 
-func listen(ctx context.Context, key, addr string) (net.Listener, error) {
+// listen opens what a key names; how says what its connections are like.
+func listen(ctx context.Context, how net.ListenConfig, key, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil //nolint:nilnil // switched off
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	l, err := how.Listen(ctx, "tcp", addr)
 	switch {
 	case err == nil:
 		return l, nil
