@@ -1,21 +1,17 @@
 package test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -45,45 +41,9 @@ type openid struct {
 
 const openidPerson = "scan@contoso.com"
 
-// installed is whether npm has put oidc-provider in its place.
-var installed struct {
-	once sync.Once
-	err  error
-}
-
-// modules installs what test/openid/package-lock.json names, once for each lock.
-func modules(t *testing.T) {
-	t.Helper()
-	need(t, "node")
-	need(t, "npm")
-	installed.once.Do(func() { installed.err = install() })
-	if installed.err != nil {
-		skipOrFail(t, installed.err.Error())
-	}
-}
-
-func install() error {
-	lock, err := os.ReadFile("openid/package-lock.json")
-	if err != nil {
-		return err
-	}
-	stamp := "openid/node_modules/.postern-installed"
-	if had, err := os.ReadFile(stamp); err == nil && bytes.Equal(had, lock) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=3", "--loglevel=error")
-	cmd.Dir = "openid"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return errors.New("npm ci: " + err.Error() + "\n" + string(out[max(0, len(out)-2000):]))
-	}
-	return os.WriteFile(stamp, lock, 0o644)
-}
-
 func newOpenID(t *testing.T) *openid {
 	t.Helper()
-	modules(t)
+	modules(t, "openid")
 	ca, at := newTestCA(t), freeAddress(t)
 	cloud, err := entra.CloudByName("global")
 	if err != nil {

@@ -19,11 +19,12 @@ type upstream struct {
 }
 
 // newUpstream starts everything; the document's accounts are signed in.
-func newUpstream(t *testing.T, more string) upstream {
+func newUpstream(t *testing.T, more string, env ...string) upstream {
 	t.Helper()
 	need(t, "dovecot")
 	need(t, "/usr/sbin/smtp-sink")
 	g := newGate(t)
+	g.env = append(g.env, env...)
 	ca := newTestCA(t)
 	g.extraCA = string(ca.root)
 	u := upstream{gate: g, sink: startSink(t)}
