@@ -24,7 +24,7 @@ import (
 type benchmark func(ctx context.Context, b *bench) error
 
 func benchmarks() map[string]benchmark {
-	return map[string]benchmark{"start": benchStart, "relay": benchRelay, "fetch": benchFetch, "million": benchMillion, "bridge": benchBridge}
+	return map[string]benchmark{"start": benchStart, "relay": benchRelay, "fetch": benchFetch, "million": benchMillion, "pages": benchPages, "bridge": benchBridge}
 }
 
 func main() {
