@@ -34,6 +34,7 @@ type openid struct {
 	byCert      entra.Registration
 	ca          string
 	home        *httptest.Server
+	back        string // the registered redirect URI
 	visited     chan url.Values
 	send, imap  string // scopes
 	application string
@@ -42,6 +43,18 @@ type openid struct {
 const openidPerson = "scan@contoso.com"
 
 func newOpenID(t *testing.T) *openid {
+	t.Helper()
+	o := &openid{T: t, visited: make(chan url.Values, 1)}
+	o.home = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { o.visited <- r.URL.Query() }))
+	t.Cleanup(o.home.Close)
+	o.back = o.home.URL + "/register_microsoft_graph_api/"
+	o.open()
+	return o
+}
+
+// open starts the provider for browsers that are to come back to o.back.
+func (o *openid) open() {
+	t := o.T
 	t.Helper()
 	modules(t, "openid")
 	ca, at := newTestCA(t), freeAddress(t)
@@ -54,14 +67,11 @@ func newOpenID(t *testing.T) *openid {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &openid{T: t, client: entra.New(time.Now, outbound.Network{}), ca: string(ca.root), visited: make(chan url.Values, 1)}
+	o.client, o.ca = entra.New(time.Now, outbound.Network{}), string(ca.root)
 	o.send, o.imap, o.application = cloud.Outlook+"/SMTP.Send", cloud.Outlook+"/IMAP.AccessAsUser.All", cloud.AppOnly+"/.default"
-	o.home = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { o.visited <- r.URL.Query() }))
-	t.Cleanup(o.home.Close)
 	o.bySecret = entra.Registration{Cloud: cloud, Tenant: "contoso.com", ClientID: "11111111-2222-3333-4444-555555555555", Secret: secret.New("abc8Q~a/b+c=d&e f%20")}
 	o.byCert = entra.Registration{Cloud: cloud, Tenant: "contoso.com", ClientID: "22222222-3333-4444-5555-666666666666", Certificate: &pair}
 	o.start(at, ca, pair)
-	return o
 }
 
 // start runs the provider until the test ends.
@@ -74,7 +84,7 @@ func (o *openid) start(at string, ca testCA, pair entra.Certificate) {
 	number, _ := strconv.Atoi(port(at))
 	config, err := json.Marshal(map[string]any{
 		"port": number, "cert": filepath.Join(dir, "cert.pem"), "key": filepath.Join(dir, "key.pem"),
-		"tenant": o.bySecret.Tenant, "redirect": o.redirect(), "scopes": []string{o.send, o.imap, o.application}, "person": openidPerson,
+		"tenant": o.bySecret.Tenant, "redirect": o.back, "scopes": []string{o.send, o.imap, o.application}, "person": openidPerson,
 		"bySecret": o.bySecret.ClientID, "secret": o.bySecret.Secret.Reveal(), "byCertificate": o.byCert.ClientID, "certificate": certificate,
 	})
 	if err != nil {
@@ -84,8 +94,6 @@ func (o *openid) start(at string, ca testCA, pair entra.Certificate) {
 	background(o, "openid", exec.Command("node", "server.mjs", filepath.Join(dir, "config.json")))
 	waitFor(o, "oidc-provider to listen", func() bool { return dials(at) })
 }
-
-func (o *openid) redirect() string { return o.home.URL + "/register_microsoft_graph_api/" }
 
 func (o *openid) must(err error) {
 	o.Helper()
@@ -113,7 +121,7 @@ func (o *openid) visit(address string) url.Values {
 func (o *openid) authorize(r entra.Registration, who string) (url.Values, entra.Redemption) {
 	o.Helper()
 	ask := entra.AuthRequest{
-		Redirect: o.redirect(), State: "state of " + o.Name(), Nonce: "nonce of " + o.Name(),
+		Redirect: o.back, State: "state of " + o.Name(), Nonce: "nonce of " + o.Name(),
 		Verifier: strings.Repeat("verifier-", 6), Scopes: []string{o.send, o.imap}, LoginHint: who,
 	}
 	address, err := o.client.AuthorizeURL(o.Context(), r, ask)

@@ -102,6 +102,7 @@ createServer(tls, (req, res) => {
     return;
   }
   if (req.url === discovery) req.url = '/.well-known/openid-configuration'; // the one route without a setting
-  if (req.url.startsWith(`${v2}/authorize?`)) req.url += '&prompt=consent'; // Entra gives offline_access without it
+  // Entra gives offline_access without a prompt, and knows one that has no meaning here.
+  if (req.url.startsWith(`${v2}/authorize?`)) req.url = `${req.url.replace('&prompt=select_account', '')}&prompt=consent`;
   answer(req, res);
 }).listen(config.port, '127.0.0.1');
