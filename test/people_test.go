@@ -209,7 +209,7 @@ func TestPeopleSignInWithOpenID(t *testing.T) {
 		t.Fatalf("%v: %d at %s\n%s", err, p.Status, p.URL, p.Text)
 	}
 	again, err := visitor.New(o.ca).Get(t.Context(), g.url()+"/login/callback?code=made-up&state=made-up")
-	if err != nil || again.Status != http.StatusForbidden || !strings.Contains(again.Text, "another browser began this sign-in") {
+	if err != nil || again.Status != http.StatusForbidden || !strings.Contains(again.Text, "Another browser began this sign-in") {
 		t.Errorf("a callback that nobody began: %v: %d\n%s", err, again.Status, again.Text)
 	}
 	g.stop()
