@@ -61,7 +61,8 @@ func TestSetUpPagesFitEveryScreen(t *testing.T) {
 }
 
 func setUpPages() []string {
-	return []string{"/", "/?span=1h", "/alerts", "/alerts/new?by=mail", "/alerts/new?by=webhook", "/alerts/admins", "/devices", "/devices/new", "/devices/printer"}
+	return []string{"/", "/?span=1h", "/alerts", "/alerts/new?by=mail", "/alerts/new?by=webhook", "/alerts/admins", "/devices", "/devices/new", "/devices/printer",
+		"/me", "/me/password", "/me/codes", "/users", "/users/new", "/user/admin", "/audit"}
 }
 
 // namelessFields are the inputs without a label, and the descriptions that are missing.
