@@ -136,7 +136,11 @@ func checkAccounts(ctx context.Context, c *cli, a *app.App, f checkFlags, names 
 	if err != nil {
 		return err
 	}
-	return runChecks(ctx, c, by, todo, wish, f.json)
+	err = runChecks(ctx, c, by, todo, wish, f.json)
+	if errors.Is(err, errCheckFailed) && f.file == "" {
+		_, _ = fmt.Fprintf(c.stderr, "guide:   postern guide --account %s\n", names[0])
+	}
+	return err
 }
 
 func (f checkFlags) wish() (w app.CheckWish, err error) {

@@ -90,7 +90,7 @@ a user name and a password.
 		flags.String(k.Flag(), k.Default, k.Help+" ["+k.Env()+"]")
 	}
 	c.root = root
-	root.AddCommand(newServe(c), newApply(c), newExport(c), newImport(c), newSignin(c), newConsent(c), newCheck(c), newToken(c),
+	root.AddCommand(newServe(c), newApply(c), newExport(c), newImport(c), newSignin(c), newConsent(c), newCheck(c), newGuide(c), newToken(c),
 		newApps(c), newAccounts(c), newDevices(c), newExpiring(c), newFetch(c), newSend(c), newSendmail(c), newQueue(c), newSessions(c), newTokens(c), newAlerts(c), newAudit(c), newKey(c), newAdmin(c), newUsers(c), newConfig(c), newDemo(c))
 	return root
 }
