@@ -77,6 +77,8 @@ type Config struct {
 
 	CheckEvery      Span `toml:"check_every" default:"24h" help:"how often every account's connection is checked, spread over that time; \"off\": never by itself"`
 	AlertTaskSilent Span `toml:"alert_task_silent" default:"1h" help:"how long after it was due a task may be without a successful run before task_silent is told; \"off\": it is not"`
+
+	from map[string]string // where a key's value is from; absent: its default. No key, so it stays the last
 }
 
 // Key describes one setting, for flags and documentation.
@@ -99,6 +101,9 @@ func Keys() []Key {
 	keys := make([]Key, 0, t.NumField())
 	for i := range t.NumField() {
 		tag, kind := t.Field(i).Tag, t.Field(i).Type
+		if !t.Field(i).IsExported() {
+			continue
+		}
 		keys = append(keys, Key{
 			Name: tag.Get("toml"), Default: tag.Get("default"), Help: tag.Get("help"),
 			Secret: kind == reflect.TypeFor[secret.Text]() || kind == reflect.TypeFor[Proxy](),
@@ -129,11 +134,13 @@ func Load(path string, getenv func(string) (string, bool), flags map[string]stri
 			if err := c.set(k.Name, v); err != nil {
 				return c, fault.New(fault.Invalid, "environment", "%s: %w", k.Env(), err)
 			}
+			c.note(k.Name, k.Env())
 		}
 		if v, ok := flags[k.Name]; ok {
 			if err := c.set(k.Name, v); err != nil {
 				return c, fault.New(fault.Invalid, "command line", "--%s: %w", k.Flag(), err)
 			}
+			c.note(k.Name, "--"+k.Flag())
 		}
 	}
 	return c, c.validate()
@@ -173,6 +180,7 @@ func (c *Config) readFile(path string) error {
 	}
 	dec := toml.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
+	c.noteFile(path, b)
 	return describe(path, b, dec.Decode(c))
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,22 +29,37 @@ func (s *Server) apply(r *http.Request, doc declare.Document) ([]declare.Change,
 }
 
 // refused says beside its field what is wrong with it, where an error names one of the
-// form's fields first, as documents' errors do; else above the form. What is not the
+// form's fields first, as documents' errors do; else above the form. "mailbox=user" is a
+// field that the form has under another name. What is not the
 // typing's fault is logged.
 func (s *Server) refused(r *http.Request, f *form, err error, fields ...string) {
-	e := fault.As(err)
-	for e != nil && fault.As(e.Err) != nil { // the innermost names the field
-		e = fault.As(e.Err)
-	}
-	if e != nil && e.Kind == fault.Invalid && e.Err != nil {
-		if name, say, found := strings.Cut(e.Err.Error(), ": "); found && slices.Contains(fields, name) {
-			f.wrong(name, sentence(say))
-			return
+	if errors.Is(err, fault.Invalid) {
+		name, say, _ := strings.Cut(innermost(err), ": ")
+		for _, field := range fields {
+			if is, here, other := strings.Cut(field, "="); is == name {
+				if !other {
+					here = is
+				}
+				f.wrong(here, sentence(say))
+				return
+			}
 		}
 	} else {
 		s.Log.WarnContext(r.Context(), "what a form says could not be done", "page", r.URL.Path, "error", err)
 	}
 	f.refuse(err)
+}
+
+// innermost is what the innermost classified error of a chain says.
+func innermost(err error) string {
+	e := fault.As(err)
+	for e != nil && fault.As(e.Err) != nil {
+		e = fault.As(e.Err)
+	}
+	if e == nil || e.Err == nil {
+		return ""
+	}
+	return e.Err.Error()
 }
 
 // failThing says that what a page is about is not there, or cannot be looked up.

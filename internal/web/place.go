@@ -32,6 +32,7 @@ func (s *Server) places() []place {
 		s.appPlaces(),
 		s.devicePlaces(),
 		s.alertPlaces(),
+		s.settingsPlaces(),
 		s.queuePlaces(),
 		s.taskPlaces(),
 		s.ledgerPlaces(),
@@ -62,7 +63,7 @@ func navigation(here string, who role) []group {
 		{"", []entry{{Path: "/", Label: "Overview"}}},
 		{"Mail", []entry{{Path: queueHome, Label: "Queue"}, {Path: tasksHome, Label: "Tasks"}, {Path: ledgerHome, Label: "Ledger"}}},
 		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/apps", Label: "App registrations"}, {Path: "/devices", Label: "Devices"}}},
-		{"Postern", []entry{{Path: alertsPath, Label: "Alerts"}, {Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
+		{"Postern", []entry{{Path: alertsPath, Label: "Alerts"}, {Path: settingsPath, Label: "Settings", Least: admin}, {Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
 	} {
 		g.Entries = slices.DeleteFunc(g.Entries, func(e entry) bool { return e.Least != "" && !who.May(e.Least) })
 		for i := range g.Entries {

@@ -61,7 +61,7 @@ func TestSetUpPagesFitEveryScreen(t *testing.T) {
 }
 
 func setUpPages() []string {
-	return []string{"/", "/?span=1h", "/alerts", "/alerts/new?by=mail", "/alerts/new?by=webhook", "/alerts/admins", "/devices", "/devices/new", "/devices/printer",
+	return []string{"/", "/?span=1h", "/alerts", "/settings", "/alerts/new?by=mail", "/alerts/new?by=webhook", "/alerts/admins", "/devices", "/devices/new", "/devices/printer",
 		"/me", "/me/password", "/me/codes", "/users", "/users/new", "/user/admin", "/audit"}
 }
 

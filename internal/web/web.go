@@ -83,6 +83,7 @@ type Config struct {
 	Overview   Overview
 	Devices    Devices
 	Alerts     Alerts
+	Settings   Settings
 	// Apply makes what a document says, and writes down who wanted it.
 	Apply     func(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
 	Queue     Queue
