@@ -133,6 +133,8 @@ func input(f form, name, label string, words ...string) field {
 			d.Complete = value
 		case "area":
 			d.Rows = 4
+		case "lines": // a few short ones
+			d.Rows = 2
 		default:
 			d.Hint = w
 		}

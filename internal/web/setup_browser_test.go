@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,19 +19,25 @@ func TestSetUpPagesFitEveryScreen(t *testing.T) {
 	ctx := openBrowser(t)
 	s := newSite(t)
 	s.enters(ctx)
-	auth := s.url
+	fitEveryScreen(t, ctx, s, "setup", setUpPages())
+}
+
+// fitEveryScreen looks at pages as people do: narrow and wide, by day and by night. Where
+// pictures are wanted they begin with a word.
+func fitEveryScreen(t *testing.T, ctx context.Context, s *site, word string, paths []string) {
+	t.Helper()
 	widths := []int64{320, 1440}
 	if os.Getenv("POSTERN_SCREENSHOTS") != "" {
 		widths = append(widths, 390)
 	}
-	for _, path := range setUpPages() {
+	for _, path := range paths {
 		for _, scheme := range []string{"light", "dark"} {
 			features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
 			if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}); err != nil {
 				t.Fatal(err)
 			}
 			for _, width := range widths {
-				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(auth+path)); err != nil {
+				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(s.url+path)); err != nil {
 					t.Fatal(err)
 				}
 				wide, err := chromedp.Run(ctx, chromedp.Evaluate[int64]("document.documentElement.scrollWidth"))
@@ -41,7 +48,7 @@ func TestSetUpPagesFitEveryScreen(t *testing.T) {
 					picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 					if err == nil {
 						name := strings.Trim(strings.NewReplacer("/", "-", "?", "-", "=", "-").Replace(path), "-")
-						err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("setup-%s-%s-%d.png", name, scheme, width)), picture, 0o600)
+						err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%s-%d.png", word, name, scheme, width)), picture, 0o600)
 					}
 					if err != nil {
 						t.Fatal(err)
