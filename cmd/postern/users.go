@@ -14,7 +14,7 @@ import (
 
 func newUsers(c *cli) *cobra.Command {
 	return group("users", "Who may use the web pages",
-		newUsersList(c), newUsersAdd(c), newUsersRole(c), newUsersDisable(c, true), newUsersDisable(c, false), newUsersSessions(c))
+		newUsersList(c), newUsersAdd(c), newUsersRole(c), newUsersDisable(c, true), newUsersDisable(c, false), newUsersSessions(c), newUsersCodes(c))
 }
 
 // roles are all of them, for help texts.
@@ -193,4 +193,22 @@ func newUsersSessions(c *cli) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&end, "end", false, "end all of them")
 	return cmd
+}
+
+func newUsersCodes(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "reset-codes NAME",
+		Short:   "Turn one-time codes off for somebody who lost the app and the recovery codes",
+		Example: "  postern users reset-codes jane",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, name []string) error {
+			return c.with(cmd.Context(), func(a *app.App) error {
+				u, err := a.People.Find(cmd.Context(), name[0])
+				if err != nil {
+					return err
+				}
+				return a.People.EndTOTP(cmd.Context(), who(), u)
+			})
+		},
+	}
 }

@@ -18,7 +18,7 @@ import (
 // words are what the templates say in plain language.
 func (s *Server) words() template.FuncMap {
 	return template.FuncMap{
-		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence,
+		"when": when, "left": func(t time.Time) string { return left(t.Sub(s.now())) }, "sentence": sentence, "browser": browserName,
 		"road": road, "party": party, "stage": stage, "may": may, "told": told,
 		"moment": moment, "clock": clock, "event": eventWords, "number": wholeNumber, "input": input, "pick": pick, "options": options, "asset": asset,
 		"state": state, "proof": proof, "day": day, "some": some, "own": own, "way": way, "grave": grave, "transport": transport, "limits": limits, "passwordLabel": passwordLabel,
