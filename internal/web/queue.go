@@ -77,13 +77,12 @@ type tab struct {
 // queued is a row.
 type queued struct {
 	relay.Message
-	Label   label
-	To      string
-	Waiting bool
+	Label label
+	To    string
 }
 
 func row(m relay.Message) queued {
-	q := queued{Message: m, Label: stateOf(m.State), Waiting: m.State == relay.Queued || m.State == relay.Held}
+	q := queued{Message: m, Label: stateOf(m.State)}
 	if len(m.Recipients) > 0 {
 		q.To = m.Recipients[0].Address.String()
 	}
