@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -109,7 +110,7 @@ func (l *look) all(radar func(context.Context) ([]vault.Expiry, error)) {
 		name string
 		look func() error
 	}{
-		{"The disk", l.atDisk}, {"The accounts", l.atAccounts}, {"The queue", l.atQueue}, {"The tasks", l.atTasks},
+		{"The disk", l.atDisk}, {"The accounts", l.atAccounts}, {"The connection checks", l.atChecks}, {"The queue", l.atQueue}, {"The tasks", l.atTasks},
 		{"The alerts", l.atAlerts}, {"The devices", l.atDevices}, {"What ends soon", func() error { return l.atEnds(radar) }},
 		{"The doors", l.atDoors},
 	} {
@@ -167,7 +168,7 @@ func (l *look) conditions(kind web.Trouble, path string, look func(context.Conte
 		concern := web.Concern{Trouble: kind, What: sentence(c.News.What), Why: c.News.Why, Next: c.News.Next, Path: path}
 		if kind == web.OldTLS {
 			concern.Subject = strings.TrimPrefix(c.Key, "legacy/")
-			concern.Path = "/devices/" + concern.Subject
+			concern.Path = "/devices/" + url.PathEscape(concern.Subject)
 		}
 		l.tell(concern)
 	}
@@ -214,7 +215,7 @@ func (l *look) atAccounts() error {
 	return nil
 }
 
-func accountPath(name string) string { return "/accounts/" + name }
+func accountPath(name string) string { return "/accounts/" + url.PathEscape(name) }
 
 // atPaused tells of an account that waits for somebody, and what waits with it.
 func (l *look) atPaused(acct vault.Account) {
@@ -232,6 +233,19 @@ func (l *look) atPaused(acct vault.Account) {
 	l.tell(c)
 }
 
+// atChecks tells of accounts that do not wait for anybody, and whose last check failed
+// all the same.
+func (l *look) atChecks() error {
+	all, err := l.Store.Healths(l.ctx)
+	for _, h := range all {
+		l.Checked = l.Checked || h.Good
+		if !h.Good && !l.paused[h.Account] {
+			l.tell(web.Concern{Trouble: web.CheckFailed, Subject: h.Account, What: fmt.Sprintf("For %s: %s.", h.Purpose, strings.TrimSuffix(h.Headline, ".")), Path: "/check?account=" + url.QueryEscape(h.Account)})
+		}
+	}
+	return err
+}
+
 func (l *look) atQueue() error {
 	if b := l.backlog.Load(); b != nil {
 		l.Waiting = b.messages
@@ -242,7 +256,7 @@ func (l *look) atQueue() error {
 	}
 	for _, key := range old {
 		if name := strings.TrimPrefix(key, "queue/"); !l.paused[name] {
-			l.tell(web.Concern{Trouble: web.QueueOld, Subject: name, What: "Its oldest message waits for longer than " + l.Config.AlertQueueAge.String() + ".", Path: "/queue?account=" + name})
+			l.tell(web.Concern{Trouble: web.QueueOld, Subject: name, What: "Its oldest message waits for longer than " + l.Config.AlertQueueAge.String() + ".", Path: "/queue?account=" + url.QueryEscape(name)})
 		}
 	}
 	if err := l.atFailed(); err != nil {
@@ -306,7 +320,7 @@ func (l *look) atTasks() error {
 }
 
 func (l *look) atTask(st fetch.Standing) {
-	c := web.Concern{Subject: st.Task.Name, Path: "/tasks/" + st.Task.Name}
+	c := web.Concern{Subject: st.Task.Name, Path: "/tasks/" + url.PathEscape(st.Task.Name)}
 	due := st.Next()
 	switch {
 	case l.paused[st.Task.Account]: // said already, with what helps
@@ -319,7 +333,7 @@ func (l *look) atTask(st fetch.Standing) {
 	}
 	if n := st.Parked + st.ActionFailed; n > 0 {
 		c.Trouble, c.Why, c.What = web.EntryParked, "", upTo(n, fetch.CountedUpTo)+" wait for a person."
-		c.Path = "/ledger?state=parked&task=" + st.Task.Name
+		c.Path = "/ledger?state=parked&task=" + url.QueryEscape(st.Task.Name)
 		l.tell(c)
 	}
 }

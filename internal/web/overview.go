@@ -56,6 +56,7 @@ const (
 	DiskFull     Trouble = "disk"
 	NeedsSignIn  Trouble = "sign_in"
 	NeedsAdmin   Trouble = "admin"
+	CheckFailed  Trouble = "check"
 	QueueOld     Trouble = "queue"
 	MailFailed   Trouble = "failed"
 	TaskFailed   Trouble = "task"

@@ -50,6 +50,8 @@ func (g *concernGroup) say() {
 		g.Title, g.Who, g.Bad, g.All = amount(n, "account waits for a sign-in", "accounts wait for a sign-in"), "Whoever owns the mailbox", true, "/accounts?state=needs_sign_in"
 	case NeedsAdmin:
 		g.Title, g.Who, g.Bad, g.All = amount(n, "account waits for an administrator", "accounts wait for an administrator"), "An administrator of the organisation's Microsoft 365", true, "/accounts?state=needs_admin"
+	case CheckFailed:
+		g.Title, g.Who, g.Bad, g.All = amount(n, "connection check failed", "connection checks failed"), "You", true, "/check"
 	case QueueOld:
 		g.Title, g.Who, g.Bad, g.All = "mail of "+amount(n, "account", "accounts")+" waits for long", "You", true, "/queue"
 	case MailFailed:
