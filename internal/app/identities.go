@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"time"
+
+	"postern/internal/store"
+	"postern/internal/web"
 )
 
 // The changes of accounts and app registrations that are no document's: each is written
@@ -47,4 +50,18 @@ func (a *App) UseCertificate(ctx context.Context, who, name string) error {
 		return err
 	}
 	return a.WriteDown(ctx, who, "use certificate", name, "")
+}
+
+// LastFound is what the last connection checks of an account found, or of all.
+func (a *App) LastFound(ctx context.Context, account string) ([]web.Checked, error) {
+	look := a.Store.Healths
+	if account != "" {
+		look = func(ctx context.Context) ([]store.Health, error) { return a.Store.HealthOf(ctx, account) }
+	}
+	all, err := look(ctx)
+	found := make([]web.Checked, 0, len(all))
+	for _, h := range all {
+		found = append(found, web.Checked{Account: h.Account, Purpose: h.Purpose, At: h.At, Good: h.Good, Headline: h.Headline})
+	}
+	return found, err
 }

@@ -22,6 +22,7 @@ type accountPage struct {
 	App      vault.App
 	Offered  bool           // a sign-in at Microsoft makes sense
 	Ends     []vault.Expiry // what is near
+	Checks   []Checked      // what the last ones found
 	Exchange string         // what an Exchange administrator runs once
 	Redirect string
 	Foreign  string // the origin the browser used, when it is not the public one
@@ -49,6 +50,9 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, status int,
 	}
 	if p.Ends, err = s.endsOf(ctx, p.Account); err != nil {
 		s.trouble(r, &p.sheet, err, "What expires soon could not be looked up.")
+	}
+	if p.Checks, err = s.Identities.LastFound(ctx, p.Account.Name); err != nil {
+		s.trouble(r, &p.sheet, err, "What the last checks found could not be looked up.")
 	}
 	if s.foreign(r) {
 		p.Foreign = r.Host

@@ -57,7 +57,8 @@ type accountsPage struct {
 // accountRow is one account in the list.
 type accountRow struct {
 	vault.Account
-	End *vault.Expiry // the nearest end of what lets it work
+	End     *vault.Expiry // the nearest end of what lets it work
+	Checked *Checked      // the last check; one that failed before others
 }
 
 func (s *Server) accounts(w http.ResponseWriter, r *http.Request) {
@@ -72,9 +73,13 @@ func (s *Server) accounts(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.trouble(r, &p.sheet, err, "What expires soon could not be looked up.")
 	}
+	checks, err := s.Identities.LastFound(ctx, "")
+	if err != nil {
+		s.trouble(r, &p.sheet, err, "What the last checks found could not be looked up.")
+	}
 	found := slices.DeleteFunc(slices.Clone(all), func(a vault.Account) bool { return !p.wanted(a) })
 	p.All, p.Found = len(all), len(found)
-	p.turn(found, nearest(ends))
+	p.turn(found, nearest(ends), worst(checks))
 	s.show(w, r, http.StatusOK, "accounts.html", p)
 }
 
@@ -88,7 +93,7 @@ func (p accountsPage) wanted(a vault.Account) bool {
 }
 
 // turn to the page that follows the account in the address. Accounts come by name.
-func (p *accountsPage) turn(found []vault.Account, ends map[string]vault.Expiry) {
+func (p *accountsPage) turn(found []vault.Account, ends map[string]vault.Expiry, checks map[string]Checked) {
 	from := 0
 	if after := p.Form.Get("after"); after != "" {
 		at, there := slices.BinarySearchFunc(found, after, func(a vault.Account, name string) int { return cmp.Compare(a.Name, name) })
@@ -104,6 +109,9 @@ func (p *accountsPage) turn(found []vault.Account, ends map[string]vault.Expiry)
 			if e, ok := ends[key]; ok && (row.End == nil || e.At.Before(row.End.At)) {
 				row.End = &e
 			}
+		}
+		if c, ok := checks[a.Name]; ok {
+			row.Checked = &c
 		}
 		p.Rows = append(p.Rows, row)
 	}
@@ -136,4 +144,15 @@ func nearest(ends []vault.Expiry) map[string]vault.Expiry {
 		}
 	}
 	return next
+}
+
+// worst is the last check of each account, one that failed before others.
+func worst(checks []Checked) map[string]Checked {
+	of := map[string]Checked{}
+	for _, c := range checks {
+		if have, ok := of[c.Account]; !ok || have.Good && (!c.Good || c.At.After(have.At)) {
+			of[c.Account] = c
+		}
+	}
+	return of
 }

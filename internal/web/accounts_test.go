@@ -34,7 +34,7 @@ func TestAccountsPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	a := s.adminGet("/accounts")
-	a.says(t, "scan@contoso.com", "invoices@contoso.com", "needs an administrator", "within 14 days", "5 of 5", "!far away", "!Next page")
+	a.says(t, "scan@contoso.com", "invoices@contoso.com", "needs an administrator", "within 14 days", "failed 3 Nov 2026", "none yet", "5 of 5", "!far away", "!Next page")
 	if strings.Contains(strings.ReplaceAll(a.body, s.url, ""), "http://") {
 		t.Error("the page names something elsewhere")
 	}
@@ -74,7 +74,7 @@ func TestAccountPage(t *testing.T) {
 	s.vault.accounts[0].Scopes = []string{"https://outlook.office.com/SMTP.Send"}
 	s.vault.accounts[0].Access = []vault.AccessFact{{Resource: "https://outlook.office.com"}}
 	s.adminGet("/accounts/scan").says(t, "active Works. Check the connection", "A person signs in at Microsoft, once", "scan@contoso.com", s.url+"/register_microsoft_graph_api/",
-		"Set-CASMailbox scan@contoso.com -SmtpClientAuthenticationDisabled $false -ImapEnabled $true", "SMTP.Send", "within 30 days", "Check the connection for imap")
+		"Set-CASMailbox scan@contoso.com -SmtpClientAuthenticationDisabled $false -ImapEnabled $true", "SMTP.Send", "within 30 days", "Check the connection for imap", "failed send, 3 Nov 2026, 09:30:00 UTC : login failed: <b>no</b>")
 	s.adminGet("/accounts/invoices").says(t, "needs sign-in", "Paused: sign in again", "by Microsoft's sign-in", "<b>The refresh token has expired</b>")
 	s.adminGet("/accounts/bulk").says(t, "needs an administrator", "by the mail server", "AADSTS7000222", "By app permission, without a person",
 		"New-ServicePrincipal", "OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION", "Enterprise application's", "!Get refresh token", "!Disconnect bulk")

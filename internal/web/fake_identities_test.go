@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/vault"
+	"postern/internal/web"
 )
 
 // fakeIdentities notes what is done to accounts and apps.
@@ -14,6 +15,7 @@ type fakeIdentities struct {
 	mu     sync.Mutex
 	did    []string // who did what to whom
 	refuse error    // answers everything
+	blind  error    // answers the look at the checks
 }
 
 func (f *fakeIdentities) do(words ...string) error {
@@ -43,6 +45,15 @@ func (f *fakeIdentities) NewCertificate(_ context.Context, who, app string, _ ti
 
 func (f *fakeIdentities) UseCertificate(_ context.Context, who, app string) error {
 	return f.do(who, "uses the certificate of", app)
+}
+
+// LastFound is one good check of scan and a bad one.
+func (f *fakeIdentities) LastFound(_ context.Context, account string) ([]web.Checked, error) {
+	at := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
+	if account != "" && account != "scan" {
+		return nil, f.blind
+	}
+	return []web.Checked{{"scan", "imap", at, true, "Connection successful"}, {"scan", "send", at, false, "login failed: <b>no</b>"}}, f.blind
 }
 
 // Aside is a certificate that waits, for every app but the one without a client.

@@ -52,6 +52,16 @@ type Identities interface {
 	DeleteApp(ctx context.Context, who, name string) error
 	NewCertificate(ctx context.Context, who, app string, life time.Duration) (pem, thumbprint string, err error)
 	UseCertificate(ctx context.Context, who, app string) error
+	// LastFound is what the last connection checks of an account found; of all when it is "".
+	LastFound(ctx context.Context, account string) ([]Checked, error)
+}
+
+// Checked is what the last connection check of an account for one purpose found.
+type Checked struct {
+	Account, Purpose string
+	At               time.Time
+	Good             bool
+	Headline         string
 }
 
 // SignIns are the ways to begin a sign-in and to finish it.
@@ -77,7 +87,7 @@ type Config struct {
 	Version    string
 	People     *people.Registry
 	// Audits reads the audit log, the newest line first.
-	Audits     func(ctx context.Context, f people.Lines) ([]people.Line, error)
+	Audits func(ctx context.Context, f people.Lines) ([]people.Line, error)
 	Ready      func(ctx context.Context) error
 	Pretending func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
 	Overview   Overview
