@@ -162,7 +162,7 @@ func TestBrowser(t *testing.T) {
 		b.says("noauth", "needs an administrator", "5.7.139")
 		b.look("account-needs-admin")
 		b.open(g.url() + "/accounts/invoices")
-		b.says("invoices", "needs sign-in", "AADSTS50173", "/register_microsoft_graph_api/")
+		b.says("invoices", "needs sign-in", "AADSTS50173", "Get refresh token")
 		b.look("account-needs-sign-in")
 		b.press(`button[data-here]`)
 		b.identify()
