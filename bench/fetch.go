@@ -21,7 +21,7 @@ const (
 	fetchMessages   = 10_000
 	fetchShare      = 10 // of them the slow peers take one in so many; figures are per message
 	fetchRounds     = 5
-	distantMessages = 250 // the same for everybody; one by one they take minutes
+	distantMessages = 500 // the same for everybody; one by one they take minutes
 	distantRounds   = 3
 	distance        = 80 * time.Millisecond // there and back
 )

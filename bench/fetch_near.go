@@ -175,9 +175,18 @@ func (m *mailboxServer) getmail(ctx context.Context) fetcher {
 	return getmail(ctx, m.count[share], fmt.Sprintf("server = localhost\nport = %s\nusername = %s\npassword = %s\nca_certs = %s\n", m.port, share, fetchPassword, m.ca))
 }
 
-// getmail reads by the given words. Now and then it misses the end of one of the
-// processes that it delivers with, waits for it in vain, and gives up: then it is begun
-// anew and goes on, with one message twice. It is told not to wait long.
+// mended is getmail6 without a race of its own: it begins to listen for the end of the
+// process that delivers a message after it has begun that process, misses it now and
+// then, waits in vain and gives up. Here it asks for the end instead.
+const mended = `import os, runpy, sys
+import getmailcore.baseclasses as base
+base.ForkingBase._prepare_child = lambda self: None
+base.ForkingBase._wait_for_child = lambda self, pid: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.argv[0] = sys.argv.pop(1)
+runpy.run_path(sys.argv[0], run_name="__main__")
+`
+
+// getmail reads by the given words.
 func getmail(ctx context.Context, count int, words string) fetcher {
 	return fetcher{name: "getmail6", into: "mail/new", count: count, prepare: func(dir string) (*exec.Cmd, error) {
 		for _, sub := range []string{"mail", "mail/new", "mail/cur", "mail/tmp"} {
@@ -185,12 +194,16 @@ func getmail(ctx context.Context, count int, words string) fetcher {
 				return nil, err
 			}
 		}
-		rc, err := config(dir, "rc", "[retriever]\ntype = SimpleIMAPSSLRetriever\ntimeout = 3\nmailboxes = (\"INBOX\",)\n"+words+
+		rc, err := config(dir, "rc", "[retriever]\ntype = SimpleIMAPSSLRetriever\nmailboxes = (\"INBOX\",)\n"+words+
 			"[destination]\ntype = Maildir\npath = "+dir+"/mail/\n[options]\nread_all = false\ndelete = false\nverbose = 0\ndelivered_to = false\nreceived = false\n")
 		if err != nil {
 			return nil, err
 		}
-		cmd := exec.CommandContext(ctx, "sh", "-c", `for i in $(seq 200); do getmail --getmaildir "$0" --rcfile "$1" && exit 0; done; exit 1`, dir, rc) //nolint:gosec // our own file
+		program, err := exec.LookPath("getmail")
+		if err != nil {
+			return nil, err
+		}
+		cmd := exec.CommandContext(ctx, "/usr/bin/python3", "-c", mended, program, "--getmaildir", dir, "--rcfile", rc) //nolint:gosec // our own words
 		return cmd, asNobody(ctx, cmd, dir)
 	}}
 }
