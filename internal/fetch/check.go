@@ -13,6 +13,7 @@ import (
 	"postern/internal/extract"
 	"postern/internal/fault"
 	"postern/internal/handover"
+	"postern/internal/mailbox/imap"
 )
 
 // Check says what is wrong with a task, the field first: rules[0].take.save: "pdf" is
@@ -75,6 +76,11 @@ func (o Origin) check(after Action) error {
 	}
 	if strings.ContainsAny(o.Search, "\r\n\x00") {
 		return fmt.Errorf("search: it must be one line")
+	}
+	if o.Search != "" {
+		if err := imap.CheckSearch(o.Search); err != nil {
+			return fmt.Errorf("search: %w", err)
+		}
 	}
 	for field, list := range map[string][]string{"folders": o.Folders, "exclude": o.Exclude} {
 		if slices.Contains(list, "") {

@@ -35,6 +35,7 @@ func TestCheckNamesTheField(t *testing.T) {
 		`{"handover":{"directory":"/in"},"source":{"which":"untagged"}}`:                        "source.which: untagged needs an action",
 		`{"handover":{"directory":"/in"},"source":{"folders":[""]}}`:                            "source.folders: a folder without a name",
 		`{"handover":{"directory":"/in"},"source":{"search":"ALL\r\nx LOGOUT"}}`:                "source.search: it must be one line",
+		`{"handover":{"directory":"/in"},"source":{"search":"SUBJECT order FORM x"}}`:           "source.search: search expression: ",
 		`{"handover":{"directory":"/in"},"rules":[{},{"take":{"save":["pdf"]}}]}`:               "rules[1].take.save: \"pdf\" is not known",
 		`{"handover":{"directory":"/in"},"rules":[{"take":{"save":["manifest"]}}]}`:             "rules[0].take.save: a manifest of nothing",
 		`{"handover":{"directory":"/in"},"rules":[{"take":{"types":["pdf"]}}]}`:                 "rules[0].take.types: ",

@@ -28,6 +28,12 @@ func parseSearch(text string) (*imap.SearchCriteria, error) {
 		WithHint(`write it as IMAP does, for example: FROM "billing@" SINCE 1-Jan-2026 NOT SUBJECT reminder`)
 }
 
+// CheckSearch says what is wrong with a search expression, before a server is asked.
+func CheckSearch(text string) error {
+	_, err := parseSearch(text)
+	return err
+}
+
 const (
 	maxDepth      = 20
 	maxExpression = 2000 // octets: Exchange refuses long commands
