@@ -88,6 +88,7 @@ type gauges struct {
 	paced     *prometheus.Desc
 	good      *prometheus.Desc
 	checked   *prometheus.Desc
+	bridge    bridgeGauges
 }
 
 func newGauges(a *App) *gauges {
@@ -100,6 +101,7 @@ func newGauges(a *App) *gauges {
 		inFlight:  prometheus.NewDesc("postern_messages_in_flight", "Messages being sent now.", nil, nil),
 		expires:   prometheus.NewDesc("postern_expires_timestamp_seconds", "When a secret, certificate, grant or way to sign in ends.", []string{"kind", "subject"}, nil),
 		paced:     prometheus.NewDesc("postern_paced_until_timestamp_seconds", "Until when an account's mail waits for one of Microsoft's limits.", []string{"account"}, nil),
+		bridge:    newBridgeGauges(),
 		good:      prometheus.NewDesc("postern_check_good", "Whether an account's last connection check was good.", []string{"account", "purpose"}, nil),
 		checked:   prometheus.NewDesc("postern_check_timestamp_seconds", "When an account's connection was last checked.", []string{"account", "purpose"}, nil),
 	}
@@ -110,6 +112,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{g.queue, g.accounts, g.messages, g.upstreams, g.inFlight, g.expires, g.paced, g.good, g.checked} {
 		ch <- d
 	}
+	g.bridge.describe(ch)
 }
 
 // Collect reads the counts. A database that does not answer in time costs its own
@@ -162,6 +165,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			gauge(g.good, v, h.Account, h.Purpose)
 			gauge(g.checked, float64(h.At.Unix()), h.Account, h.Purpose)
 		}
+	}
+	if b := g.app.bridge.Load(); b != nil {
+		g.bridge.collect(ch, b.Stats())
 	}
 	s := g.app.Relay.Stats()
 	count(g.messages, s.Accepted, "accepted")

@@ -119,8 +119,6 @@ func (s *session) run(ctx context.Context) {
 	} else {
 		err = (&imapSession{session: s}).run(ctx)
 	}
-	s.b.stats.in.Add(s.in.Load())
-	s.b.stats.out.Add(s.out.Load())
 	s.log.InfoContext(ctx, "session ended", "reason", s.reason(err), "in", s.in.Load(), "out", s.out.Load(), "lasted", time.Since(s.since).Round(time.Millisecond))
 }
 

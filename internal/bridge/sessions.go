@@ -34,12 +34,15 @@ type Stats struct {
 func (b *Bridge) Stats() Stats {
 	s := Stats{
 		Logins: b.stats.logins.Load(), Refused: b.stats.refused.Load(), Unopened: b.stats.unopened.Load(), TurnedAway: b.stats.turnedAway.Load(),
-		Renewed: b.stats.renewed.Load(), Unrenewed: b.stats.unrenewed.Load(), In: b.stats.in.Load(), Out: b.stats.out.Load(),
+		Renewed: b.stats.renewed.Load(), Unrenewed: b.stats.unrenewed.Load(),
 	}
 	b.lobby.mu.Lock()
 	s.Strangers = b.lobby.all
 	b.lobby.mu.Unlock()
-	for _, o := range b.all() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.In, s.Out = b.stats.in.Load(), b.stats.out.Load()
+	for _, o := range b.open {
 		if o.protocol == IMAP {
 			s.IMAP++
 		} else {
@@ -65,7 +68,12 @@ func (b *Bridge) add(s *session) bool {
 func (b *Bridge) remove(s *session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.open[s.id] != s {
+		return
+	}
 	delete(b.open, s.id)
+	b.stats.in.Add(s.in.Load())
+	b.stats.out.Add(s.out.Load())
 }
 
 // all are the open sessions.
