@@ -67,7 +67,7 @@ func newRequestTag(words []string) (r request) {
 
 func newRequest(words []string, ok bool) (request, error) {
 	r := newRequestTag(words)
-	if r.tag == "" || !ok || len(words) < 2 || len(words) > maxWords {
+	if r.tag == "" || !ok || len(words) < 2 || words[1] == "" || len(words) > maxWords {
 		return r, errRequest
 	}
 	r.name, r.args = strings.ToUpper(words[1]), words[2:]
@@ -164,7 +164,7 @@ func cmpOr(s, otherwise string) string {
 // capabilities are true of the mailbox as far as it is known whose it will be.
 func (v *visitor) capabilities() string {
 	words := v.b.learnt.common(IMAP)
-	if v.tls == nil {
+	if !v.safe {
 		return strings.Join(append(words, "STARTTLS", "LOGINDISABLED"), " ")
 	}
 	return strings.Join(append(words, "SASL-IR", "AUTH=PLAIN", "AUTH=LOGIN"), " ")
@@ -174,7 +174,7 @@ func (v *visitor) capabilities() string {
 func (v *visitor) imapCommand(ctx context.Context, r request) (s *session, more bool) {
 	switch r.name {
 	case "CAPABILITY":
-		return nil, v.say("* CAPABILITY " + v.capabilities() + "\r\n" + r.tag + " OK Done\r\n")
+		return nil, v.odd() && v.say("* CAPABILITY "+v.capabilities()+"\r\n"+r.tag+" OK Done\r\n")
 	case "NOOP":
 		return nil, v.odd() && v.say(r.tag+" OK Done\r\n")
 	case "ID":
@@ -185,7 +185,7 @@ func (v *visitor) imapCommand(ctx context.Context, r request) (s *session, more 
 	case "STARTTLS":
 		return nil, v.startTLS(ctx, r.tag+" OK Begin TLS\r\n", r.tag+" BAD ")
 	case "LOGIN", "AUTHENTICATE":
-		if v.tls == nil {
+		if !v.safe {
 			return nil, v.odd() && v.say(r.tag+" NO [PRIVACYREQUIRED] Begin with STARTTLS\r\n")
 		}
 		user, password, answer := v.credentials(r)
@@ -201,7 +201,7 @@ func (v *visitor) imapCommand(ctx context.Context, r request) (s *session, more 
 // somebody's on the way; it is not passed over in silence (CVE-2021-33515's kind).
 func (v *visitor) startTLS(ctx context.Context, good, bad string) bool {
 	switch {
-	case v.tls != nil:
+	case v.safe:
 		return v.odd() && v.say(bad+"TLS has begun already\r\n")
 	case v.in.Buffered() > 0:
 		v.say(bad + "Something came behind the command in the clear\r\n")

@@ -70,7 +70,7 @@ func (b *Bridge) Serve(ctx context.Context, l net.Listener, d Door) error {
 		if err != nil {
 			return err
 		}
-		v := &visitor{b: b, door: d, raw: conn, remote: addrPort(conn.RemoteAddr()), protocol: d.Protocol}
+		v := &visitor{b: b, door: d, raw: conn, conn: conn, remote: addrPort(conn.RemoteAddr()), protocol: d.Protocol}
 		if !b.lobby.enter(v.remote.Addr()) {
 			b.turnAway(v)
 			continue
@@ -127,8 +127,9 @@ type visitor struct {
 	door     Door
 	protocol Protocol
 	raw      net.Conn
-	tls      *tls.Conn // nil before TLS
-	wire     *bulk     // under it
+	conn     net.Conn // what is spoken over: raw, or TLS
+	safe     bool     // it is TLS
+	wire     *bulk    // under it
 	remote   netip.AddrPort
 	in       *input
 	failed   int  // logins
@@ -166,10 +167,10 @@ func (v *visitor) serve(ctx context.Context, all *sync.WaitGroup) {
 
 // bye ends the connection, without waiting long for somebody who does not listen.
 func (v *visitor) bye() {
-	if v.tls != nil {
+	if half, ok := v.conn.(*tls.Conn); ok {
 		_ = v.raw.SetWriteDeadline(time.Now().Add(time.Second))
 		_ = v.wire.push(false)
-		_ = v.tls.CloseWrite()
+		_ = half.CloseWrite()
 	}
 	_ = v.raw.Close()
 }
@@ -195,7 +196,7 @@ func (v *visitor) secure(ctx context.Context) error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	v.tls = conn
+	v.conn, v.safe = conn, true
 	v.in.release()
 	v.in = newInput(conn)
 	return nil
@@ -203,11 +204,7 @@ func (v *visitor) secure(ctx context.Context) error {
 
 // say answers; a client that does not take it is gone.
 func (v *visitor) say(text string) bool {
-	var c net.Conn = v.raw
-	if v.tls != nil {
-		c = v.tls
-	}
-	_, err := io.WriteString(c, text)
+	_, err := io.WriteString(v.conn, text)
 	return err == nil
 }
 

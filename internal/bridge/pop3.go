@@ -47,7 +47,7 @@ func (v *visitor) pop3Command(ctx context.Context, name, arg, user string) (s *s
 	case "STLS":
 		return nil, v.startTLS(ctx, "+OK Begin TLS\r\n", "-ERR ")
 	case "USER", "PASS", "AUTH":
-		if v.tls == nil {
+		if !v.safe {
 			return nil, v.odd() && v.say("-ERR Begin with STLS\r\n")
 		}
 	default:
@@ -71,7 +71,7 @@ func (v *visitor) pop3Command(ctx context.Context, name, arg, user string) (s *s
 // capa is true of the mailbox as far as it is known whose it will be.
 func (v *visitor) capa() []string {
 	lines := append(v.b.learnt.common(POP3), "RESP-CODES", "AUTH-RESP-CODE", "IMPLEMENTATION Postern")
-	if v.tls == nil {
+	if !v.safe {
 		return append(lines, "STLS")
 	}
 	return append(lines, "USER", "SASL PLAIN LOGIN")

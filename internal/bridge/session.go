@@ -78,7 +78,7 @@ func (v *visitor) openMailbox(ctx context.Context, who Who, log *slog.Logger) (*
 	now := time.Now()
 	s := &session{
 		b: v.b, id: newID(), who: who, protocol: v.protocol, remote: v.remote.String(), since: now,
-		client: v.tls, wire: v.wire, ahead: v.in.ahead(), leave: leave, up: up,
+		client: v.conn, wire: v.wire, ahead: v.in.ahead(), leave: leave, up: up,
 	}
 	s.log = log.With("session", s.id)
 	s.heard.Store(now.UnixNano())
