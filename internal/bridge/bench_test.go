@@ -16,10 +16,10 @@ const megabytes = 100 << 20
 func feed(p *peer) {
 	block := bytes.Repeat([]byte("0123456789abcde\n"), 1<<12)
 	for {
-		switch line := p.next(); {
-		case line == "":
+		switch p.next() {
+		case "":
 			return
-		case line == "f FETCH":
+		case "f FETCH":
 			p.say("* 1 FETCH (BODY[] {104857600}\r\n")
 			for range megabytes / len(block) {
 				if _, err := p.Write(block); err != nil {

@@ -11,7 +11,7 @@ import (
 // What clients read. Remote peers get no inner reasons; the log has them.
 const (
 	tooMany    = "Too many connections, try again later"
-	endedToken = "The sign-in to the mailbox has ended, connect again"
+	endedToken = "The sign-in to the mailbox has ended, connect again" //nolint:gosec // words for people
 	endedIdle  = "Nothing was said for too long"
 	endedGone  = "The server of the mailbox closed the connection, connect again"
 )
