@@ -142,7 +142,7 @@ func (c *crowd) fillHall(ctx context.Context, share int) error {
 		text string
 		rows int
 	}{series + ` INSERT INTO entries (task, folder, uid_validity, uid, message_id, digest, state, files, attempts, reason, run, updated, details)
-		SELECT printf('t%03d', s.i / ` + perTask + `), 'scan@contoso.com/INBOX', 7, CAST(s.i AS TEXT), '<' || s.i || '@x.example>', printf('%064d', s.i),
+		SELECT printf('t%03d', s.i / ` + perTask + `), 'scan@contoso.com/INBOX', 7, CAST(s.i AS TEXT), '<' || s.i || '@x.example>', printf('%016d', s.i),
 			CASE s.i % 100 WHEN 0 THEN 'parked' WHEN 1 THEN 'failed' WHEN 2 THEN 'action_failed' WHEN 3 THEN 'seen' WHEN 4 THEN 'no_match' ELSE 'done' END,
 			'[{"name":"2026/invoice ' || s.i || '.pdf","content_type":"application/pdf","size":60211,"sha256":"ab12"}]', 1, '', printf('r%08d', s.i % 100000),
 			1700000000000 + (s.i % ` + perTask + `) * 250 + s.i / ` + perTask + `, '{"from":"Ada <ada@fabrikam.example>","subject":"Invoice no. ' || s.i || '."}'

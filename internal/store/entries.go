@@ -15,11 +15,9 @@ const ledgerStep = 5_000
 
 // Entries is part of [fetch.Ledger].
 func (s *Store) Entries(ctx context.Context, f fetch.Filter) ([]fetch.Entry, error) {
-	q, err := s.ledgerQuery(f)
-	if err != nil {
-		return nil, err
-	}
-	return q.page(ctx, limitOr100(f.Limit), time.Time{})
+	const forever = 100 * 365 * 24 * time.Hour
+	found, _, err := s.searchEntries(ctx, f, forever, ledgerStep)
+	return found, err
 }
 
 // SearchEntries is Entries for those who wait in front of a page: it looks through a
@@ -36,11 +34,15 @@ func (s *Store) searchEntries(ctx context.Context, f fetch.Filter, patience time
 		if err != nil {
 			return nil, "", err
 		}
-		var until time.Time // the end of this step; zero near the end of all, or where the index finds the page at once
+		rows := limit + 1 - len(found)
 		if q.sifts() {
-			if until, err = q.step(ctx, at); err != nil {
-				return nil, "", err
-			}
+			rows = at
+		}
+		// The end of this step, zero near the end of all. Without it SQLite would sort
+		// everything for a page, where the index has only the times in order.
+		until, err := q.step(ctx, rows)
+		if err != nil {
+			return nil, "", err
 		}
 		page, err := q.page(ctx, limit+1-len(found), until)
 		if err != nil {
