@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -254,7 +255,7 @@ func (c *crowd) open(ctx context.Context, browser *http.Client) error {
 	}
 	var slow []string
 	for _, path := range list {
-		worst := time.Duration(0)
+		var all []time.Duration
 		name := "page_" + strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(path[:min(len(path), 50)]), "_"), "_")
 		for range pagesRounds {
 			body, took, status, err := c.page(ctx, browser, path)
@@ -270,12 +271,13 @@ func (c *crowd) open(ctx context.Context, browser *http.Client) error {
 			}
 			c.b.add(name+"_ms", "ms", ms(took))
 			c.b.add(name+"_kb", "KB", float64(len(body))/1000)
-			if worst = max(worst, took); len(body) > pagesMostKB*1000 {
+			if all = append(all, took); len(body) > pagesMostKB*1000 {
 				slow = append(slow, fmt.Sprintf("%s has %d octets", path, len(body)))
 			}
 		}
-		if ms(worst) > pagesMostMS {
-			slow = append(slow, fmt.Sprintf("%s took up to %.0f ms", path, ms(worst)))
+		slices.Sort(all)
+		if len(all) > 0 && ms(all[len(all)/2]) > pagesMostMS { // the median: other programs run too
+			slow = append(slow, fmt.Sprintf("%s took %.0f ms", path, ms(all[len(all)/2])))
 		}
 	}
 	script, _, _, err := c.page(ctx, browser, "/postern.js")

@@ -10,7 +10,8 @@ import (
 	"postern/internal/fetch"
 )
 
-// ledgerStep is how many entries a search looks through before it looks at the clock.
+// ledgerStep is how many entries at most a search looks through before it looks at the
+// clock.
 const ledgerStep = 5_000
 
 // Entries is part of [fetch.Ledger].
@@ -29,14 +30,15 @@ func (s *Store) SearchEntries(ctx context.Context, f fetch.Filter, patience time
 
 func (s *Store) searchEntries(ctx context.Context, f fetch.Filter, patience time.Duration, at int) (found []fetch.Entry, next string, err error) {
 	limit := limitOr100(f.Limit)
-	for end := time.Now().Add(patience); ; {
+	look := min(at, 4*limit) // what is often there is found among a few
+	for end := time.Now().Add(patience); ; look = min(at, 2*look) {
 		q, err := s.ledgerQuery(f)
 		if err != nil {
 			return nil, "", err
 		}
 		rows := limit + 1 - len(found)
 		if q.sifts() {
-			rows = at
+			rows = look
 		}
 		// The end of this step, zero near the end of all. Without it SQLite would sort
 		// everything for a page, where the index has only the times in order.
