@@ -23,11 +23,10 @@ type crowd struct {
 	*people.Registry
 	store *store.Store
 
-	mu    sync.Mutex
-	time  time.Time
-	kept  map[string]secret.Text
-	lines []people.Line
-	keys  map[string]secret.Text // sessions of s.as
+	mu   sync.Mutex
+	time time.Time
+	kept map[string]secret.Text
+	keys map[string]secret.Text // sessions of s.as
 }
 
 func newCrowd(t *testing.T, log *slog.Logger, change ...func(*people.Config)) *crowd {

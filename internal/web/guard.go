@@ -95,7 +95,7 @@ func toLogin(w http.ResponseWriter, r *http.Request) {
 			back = at.RequestURI()
 		}
 	}
-	http.Redirect(w, r, withBack(loginPath, back), http.StatusSeeOther)
+	http.Redirect(w, r, withBack(loginPath, back), http.StatusSeeOther) //nolint:gosec // to a page of ours; back is a parameter, and looked at again
 }
 
 // withBack names where to go on after a login.
