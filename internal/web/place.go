@@ -33,6 +33,8 @@ func (s *Server) places() []place {
 		s.devicePlaces(),
 		s.alertPlaces(),
 		s.settingsPlaces(),
+		s.checkPlaces(),
+		s.guidePlaces(),
 		s.queuePlaces(),
 		s.taskPlaces(),
 		s.ledgerPlaces(),
@@ -62,7 +64,7 @@ func navigation(here string, who role) []group {
 	for _, g := range []group{
 		{"", []entry{{Path: "/", Label: "Overview"}}},
 		{"Mail", []entry{{Path: queueHome, Label: "Queue"}, {Path: tasksHome, Label: "Tasks"}, {Path: ledgerHome, Label: "Ledger"}}},
-		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/apps", Label: "App registrations"}, {Path: "/devices", Label: "Devices"}}},
+		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/apps", Label: "App registrations"}, {Path: "/devices", Label: "Devices"}, {Path: checkHome, Label: "Check"}, {Path: guideHome, Label: "Guides"}}},
 		{"Postern", []entry{{Path: alertsPath, Label: "Alerts"}, {Path: settingsPath, Label: "Settings", Least: admin}, {Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
 	} {
 		g.Entries = slices.DeleteFunc(g.Entries, func(e entry) bool { return e.Least != "" && !who.May(e.Least) })

@@ -101,6 +101,7 @@ type Config struct {
 	Explain   Explainer
 	Tasks     Tasks
 	TaskActs  TaskActs
+	Checks    Checks
 	Log       *slog.Logger
 }
 
@@ -113,6 +114,7 @@ type Server struct {
 	bulks   *works[bulk]
 	waits   *waits
 	tries   *works[trial]
+	checks  *works[checkRun]
 	origin  *url.URL // of PublicURL
 	key     [32]byte // proves that a finished page belongs to the browser that asks for it
 	now     func() time.Time
@@ -120,7 +122,7 @@ type Server struct {
 
 // New builds the handler.
 func New(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](time.Now), tries: newWorks[trial](time.Now), now: time.Now}
+	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](time.Now), tries: newWorks[trial](time.Now), checks: newWorks[checkRun](time.Now), now: time.Now}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	var err error
 	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {
@@ -165,6 +167,7 @@ func (s *Server) Close() {
 	s.devices.close()
 	s.bulks.close()
 	s.tries.close()
+	s.checks.close()
 }
 
 // headers are the same on every answer.
