@@ -132,7 +132,7 @@ func (j *traveller) account(g *gate) {
 func (j *traveller) checked(g *gate) {
 	j.t.Helper()
 	waitFor(j.t, "the browser to come back to the check", func() bool {
-		return strings.HasSuffix(result(j.browser, chromedp.Location()), "/check?account=scan")
+		return strings.HasSuffix(result(j.browser, chromedp.Location()), "/check?account=scan&purpose=send")
 	})
 	if out := g.postern("check", "scan"); !strings.Contains(out, "Connection successful") {
 		j.t.Errorf("the check:\n%s", out)

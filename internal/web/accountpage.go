@@ -90,8 +90,14 @@ func guideFor(a vault.Account) string {
 	return "/guides/delegated"
 }
 
-// checkOf is the page that checks an account's connection.
-func checkOf(account string) string { return "/check?account=" + url.QueryEscape(account) }
+// checkOf is the page that checks an account's connection, for the first of its purposes.
+func checkOf(account string, purposes ...vault.Purpose) string {
+	q := url.Values{"account": {account}}
+	if len(purposes) > 0 {
+		q.Set("purpose", string(purposes[0]))
+	}
+	return "/check?" + q.Encode()
+}
 
 // TakesPassword reports whether the account has one of its own.
 func (p accountPage) TakesPassword() bool {

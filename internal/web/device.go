@@ -189,7 +189,7 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) {
 		s.show(w, r, status, "message.html", m)
 	default:
 		m := signedIn(d)
-		m.Home, m.Check = pageOf(account), checkOf(account)
+		m.Home, m.Check = pageOf(account), checkOf(account, d.Account.Purposes...)
 		s.show(w, r, http.StatusOK, "message.html", m)
 	}
 }

@@ -90,7 +90,7 @@ func (s *Server) makeAccount(w http.ResponseWriter, r *http.Request) {
 	case account.SignIn == string(vault.Delegated):
 		s.beginFor(w, r, account.Name)
 	default:
-		s.done(w, r, checkOf(account.Name), "Account "+account.Name+" is saved.")
+		s.done(w, r, checkOf(account.Name, vault.Purpose(account.Purposes[0])), "Account "+account.Name+" is saved.")
 	}
 }
 

@@ -42,31 +42,31 @@ func TestNewAccountByOtherRoads(t *testing.T) {
 		to     string
 		says   func(declare.Document) bool
 	}{
-		"an app that is there": {[]string{"road", "application", "app", "contoso", "mailbox", "scan@contoso.com", "purposes", "send"}, "/check?account=scan-2",
+		"an app that is there": {[]string{"road", "application", "app", "contoso", "mailbox", "scan@contoso.com", "purposes", "send"}, "/check?account=scan-2&purpose=send",
 			func(d declare.Document) bool {
 				return len(d.Apps) == 0 && d.Accounts[0].App == "contoso" && d.Accounts[0].SignIn == "application"
 			}},
 		"a certificate": {[]string{"road", "delegated", "app", "", "cloud", "global", "client_id", clientID, "tenant", "contoso.com", "proof", "certificate", "mailbox", "a@contoso.com", "purposes", "send"},
 			"/apps/contoso-2#certificate", func(d declare.Document) bool { return d.Apps[0].Secret == nil }},
-		"High Volume Email": {[]string{"road", "hve", "app", "contoso", "mailbox", "hve@contoso.com", "password", "pw"}, "/check?account=hve",
+		"High Volume Email": {[]string{"road", "hve", "app", "contoso", "mailbox", "hve@contoso.com", "password", "pw"}, "/check?account=hve&purpose=hve",
 			func(d declare.Document) bool {
 				return d.Accounts[0].SignIn == "password" && d.Accounts[0].Purposes[0] == "hve" && d.Accounts[0].Password.Value.Reveal() == "pw"
 			}},
-		"an app password": {[]string{"road", "app_password", "app", "contoso", "cloud", "china", "mailbox", "old@contoso.cn", "password", "pw", "purposes", "send"}, "/check?account=old",
+		"an app password": {[]string{"road", "app_password", "app", "contoso", "cloud", "china", "mailbox", "old@contoso.cn", "password", "pw", "purposes", "send"}, "/check?account=old&purpose=send",
 			func(d declare.Document) bool {
 				return d.Accounts[0].App == "servers-china" && d.Apps[0].Cloud == "china" && d.Apps[0].ClientID == ""
 			}},
-		"the servers of another app": {[]string{"road", "app_password", "cloud", "as:elsewhere", "mailbox", "old@example.com", "password", "pw", "purposes", "send"}, "/check?account=old",
+		"the servers of another app": {[]string{"road", "app_password", "cloud", "as:elsewhere", "mailbox", "old@example.com", "password", "pw", "purposes", "send"}, "/check?account=old&purpose=send",
 			func(d declare.Document) bool { return d.Accounts[0].App == "elsewhere" && len(d.Apps) == 0 }},
-		"its app's servers": {[]string{"road", "application", "app", "", "cloud", "as:elsewhere", "client_id", clientID, "tenant", "contoso.com", "proof", "secret", "secret", "x", "mailbox", "a@example.com", "purposes", "send"}, "/check?account=a",
+		"its app's servers": {[]string{"road", "application", "app", "", "cloud", "as:elsewhere", "client_id", clientID, "tenant", "contoso.com", "proof", "secret", "secret", "x", "mailbox", "a@example.com", "purposes", "send"}, "/check?account=a&purpose=send",
 			func(d declare.Document) bool {
 				return d.Apps[0].Custom.Authority == "https://id.example" && d.Apps[0].Custom.SMTP.Address() == "smtp.example:587"
 			}},
-		"servers of one's own": {[]string{"road", "application", "app", "", "cloud", "custom", "authority", "https://id.example", "smtp", "mx.example:465", "smtp_tls", "implicit", "client_id", clientID, "tenant", "contoso.com", "proof", "none", "mailbox", "b@example.com", "purposes", "send"}, "/check?account=b",
+		"servers of one's own": {[]string{"road", "application", "app", "", "cloud", "custom", "authority", "https://id.example", "smtp", "mx.example:465", "smtp_tls", "implicit", "client_id", clientID, "tenant", "contoso.com", "proof", "none", "mailbox", "b@example.com", "purposes", "send"}, "/check?account=b&purpose=send",
 			func(d declare.Document) bool {
 				return d.Apps[0].Custom.SMTP.Port == 465 && d.Apps[0].Custom.IMAP == nil
 			}},
-		"a packed name": {[]string{"road", "application", "app", "", "cloud", "global", "packed", "fax@contoso.com~" + clientID + "~abc8Q~x.y~contoso.com", "purposes", "send"}, "/check?account=fax-2",
+		"a packed name": {[]string{"road", "application", "app", "", "cloud", "global", "packed", "fax@contoso.com~" + clientID + "~abc8Q~x.y~contoso.com", "purposes", "send"}, "/check?account=fax-2&purpose=send",
 			func(d declare.Document) bool {
 				return d.Accounts[0].Mailbox == "fax@contoso.com" && d.Apps[0].Packed != nil
 			}},
@@ -114,7 +114,7 @@ func TestSignInComesBack(t *testing.T) {
 	back := func(s *site) answer { return s.get("/register_microsoft_graph_api/?state=s1&code=c1") }
 	s := newSite(t)
 	s.send("/accounts/scan/signin")
-	back(s).leads(t, "/check?account=scan")
+	back(s).leads(t, "/check?account=scan&purpose=send")
 	if to := back(s).Header.Get("Location"); !strings.Contains(to, "done=scan") {
 		t.Errorf("the second one goes to %q", to)
 	}

@@ -145,7 +145,7 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
 	e := ending{account: result.Account.Name, consent: result.Consented}
 	s.Log.InfoContext(r.Context(), e.said(), "account", e.account, "signed_in_as", result.SignedInAs)
 	if here && !e.consent {
-		s.done(w, r, checkOf(e.account), "Signed in as "+result.SignedInAs+".")
+		s.done(w, r, checkOf(e.account, result.Account.Purposes...), "Signed in as "+result.SignedInAs+".")
 		return
 	}
 	http.Redirect(w, r, CallbackPath+"?"+s.address(e, browser).Encode(), http.StatusSeeOther)

@@ -89,7 +89,7 @@ type waitingPage struct {
 }
 
 // Check is where to go when it is done.
-func (p waitingPage) Check() string { return checkOf(p.Name) }
+func (p waitingPage) Check() string { return checkOf(p.Name, p.Account.Purposes...) }
 
 // Settled reports whether nothing more will change.
 func (p waitingPage) Settled() bool { return p.Done || p.Late || p.Why != nil }

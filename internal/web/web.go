@@ -87,7 +87,7 @@ type Config struct {
 	Version    string
 	People     *people.Registry
 	// Audits reads the audit log, the newest line first.
-	Audits func(ctx context.Context, f people.Lines) ([]people.Line, error)
+	Audits     func(ctx context.Context, f people.Lines) ([]people.Line, error)
 	Ready      func(ctx context.Context) error
 	Pretending func(ctx context.Context) (string, error) // whose mail goes to nobody, in words; "" when everybody's goes; nil: nobody pretends
 	Overview   Overview

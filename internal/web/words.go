@@ -275,7 +275,7 @@ type advised struct{ Words, Label, To string }
 
 // nextStep is one sentence for whoever looks at an account, and the next page.
 func nextStep(a vault.Account) advised {
-	check := advised{Label: "Check the connection", To: checkOf(a.Name)}
+	check := advised{Label: "Check the connection", To: checkOf(a.Name, a.Purposes...)}
 	say := func(words string) advised { return advised{words, check.Label, check.To} }
 	switch {
 	case a.State == vault.Active:
