@@ -166,7 +166,9 @@ func TestBrowser(t *testing.T) {
 		b.look("account-needs-sign-in")
 		b.press(`button[data-here]`)
 		b.identify()
-		waitFor(t, "the browser to come back to the check", func() bool { return strings.HasSuffix(result(b, chromedp.Location()), "/check?account=invoices&purpose=send") })
+		waitFor(t, "the browser to come back to the check", func() bool {
+			return strings.HasSuffix(result(b, chromedp.Location()), "/check?account=invoices&purpose=send")
+		})
 		b.open(g.url() + "/accounts/invoices")
 		b.says("invoices", "active", "Works.")
 		b.content()
