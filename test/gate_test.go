@@ -258,6 +258,10 @@ func (g *gate) doorTLS() *tls.Config {
 func (g *gate) login(conf *tls.Config) (*smtp.Client, error) { return g.loginAs("scanner", conf) }
 
 func (g *gate) loginAs(device string, conf *tls.Config) (*smtp.Client, error) {
+	return g.loginWith(device, devicePassword, conf)
+}
+
+func (g *gate) loginWith(device, password string, conf *tls.Config) (*smtp.Client, error) {
 	conn, err := net.DialTimeout("tcp", g.smtp, 2*time.Second)
 	if err != nil {
 		return nil, err
@@ -272,7 +276,7 @@ func (g *gate) loginAs(device string, conf *tls.Config) (*smtp.Client, error) {
 		_ = c.Close()
 		return nil, err
 	}
-	if err := c.Auth(smtp.PlainAuth("", device, devicePassword, "localhost")); err != nil {
+	if err := c.Auth(smtp.PlainAuth("", device, password, "localhost")); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
