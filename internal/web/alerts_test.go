@@ -150,3 +150,17 @@ func TestAlertPreview(t *testing.T) {
 		t.Errorf("preview of a bad template %q", a.body)
 	}
 }
+
+// Every event has words.
+func TestEventsAreSaidInPlainWords(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.admin(s.request("GET", "/alerts/new", nil))
+	for _, e := range alert.Events() {
+		_, rest, _ := strings.Cut(a.body, `value="`+string(e)+`"`)
+		_, label, _ := strings.Cut(rest, "<span>")
+		if label, _, _ = strings.Cut(label, "</span>"); strings.TrimSpace(label) == "" {
+			t.Errorf("%s has no words", e)
+		}
+	}
+}

@@ -13,14 +13,12 @@ func eventChoices() []choice {
 		alert.MessageFailed: "A message was given up", alert.Expiring: "A secret, certificate, sign-in or app password ends soon",
 		alert.QueueOld: "Mail waits for long", alert.QueueMoves: "Mail moves again", alert.DiskLow: "The disk is nearly full", alert.DiskFree: "The disk has room again",
 		alert.Certificate: "The certificate of the doors ends soon", alert.LegacyTLS: "A device still speaks old TLS",
+		alert.CheckFailed: "An account's daily connection check fails", alert.CheckGood: "The check succeeds again",
+		alert.TaskSilent: "A task has not run well for long", alert.TaskRuns: "The task runs again", alert.Test: "A test",
 	}
 	choices := make([]choice, 0, len(said))
 	for _, e := range alert.Events() {
-		label := said[e]
-		if label == "" {
-			label = string(e)
-		}
-		choices = append(choices, choice{Value: string(e), Label: label})
+		choices = append(choices, choice{Value: string(e), Label: said[e]})
 	}
 	return choices
 }
