@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"postern/internal/fault"
 	"postern/internal/relay"
 	"postern/internal/vault"
 )
@@ -13,7 +15,7 @@ import (
 // its account is paused, it has been tried and backs off, a limit of its mailbox is used
 // up, or others are before it. It says which transport carries it next, too.
 func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
-	paused, err := a.pauses(ctx)
+	paused, err := a.pauses(ctx, msgs)
 	if err != nil {
 		return err
 	}
@@ -26,7 +28,10 @@ func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 	for _, p := range paces {
 		paced[p.Account] = p
 	}
-	flying := map[string]int{}
+	flying, err := a.Store.InFlight(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range msgs {
 		m := &msgs[i]
 		pause, stopped := paused[m.Account]
@@ -41,9 +46,7 @@ func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 		case full:
 			m.Reason, m.NotBefore = "waits its turn: "+pace.Reason+" may go from this mailbox", later(m.NotBefore, pace.Until)
 		default:
-			if m.Reason, err = a.others(ctx, m.Account, flying); err != nil {
-				return err
-			}
+			m.Reason = others(flying[m.Account])
 		}
 	}
 	return a.Relay.Plan(ctx, msgs)
@@ -56,14 +59,19 @@ type pause struct {
 	until  time.Time
 }
 
-func (a *App) pauses(ctx context.Context) (map[string]pause, error) {
-	accounts, err := a.Vault.Accounts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[string]pause, len(accounts))
-	for _, acct := range accounts {
+func (a *App) pauses(ctx context.Context, msgs []relay.Message) (map[string]pause, error) {
+	all := map[string]pause{}
+	seen := map[string]bool{}
+	for _, m := range msgs {
+		if seen[m.Account] {
+			continue
+		}
+		seen[m.Account] = true
+		acct, err := a.Vault.Account(ctx, m.Account)
 		switch {
+		case errors.Is(err, fault.NotFound): // a message outlives its account
+		case err != nil:
+			return nil, err
 		case acct.State == vault.New && acct.Method == vault.Delegated:
 			all[acct.Name] = pause{reason: "nobody has signed in to " + acct.Name + " yet"}
 		case acct.State == vault.NeedsAdmin, acct.State == vault.NeedsSignIn:
@@ -75,20 +83,11 @@ func (a *App) pauses(ctx context.Context) (map[string]pause, error) {
 
 // others says what a message that is due waits for: those of its account that are on
 // their way, or a worker.
-func (a *App) others(ctx context.Context, account string, flying map[string]int) (string, error) {
-	n, known := flying[account]
-	if !known {
-		now, err := a.Store.Messages(ctx, relay.Filter{Account: account, State: relay.Delivering})
-		if err != nil {
-			return "", err
-		}
-		n = len(now)
-		flying[account] = n
+func others(flying int) string {
+	if flying > 0 {
+		return fmt.Sprintf("due: it goes when one of the %d on their way from this mailbox has gone", flying)
 	}
-	if n > 0 {
-		return fmt.Sprintf("due: it goes when one of the %d on their way from this mailbox has gone", n), nil
-	}
-	return "due: it goes as soon as a server has a free worker", nil
+	return "due: it goes as soon as a server has a free worker"
 }
 
 func later(a, b time.Time) time.Time {

@@ -122,5 +122,18 @@ func (s *Store) CountUpTo(ctx context.Context, state relay.State, most int) (int
 	return column[int](ctx, s.db, "list messages", `SELECT count(*) FROM (SELECT 1 FROM messages WHERE state = $1 LIMIT $2) AS found`, string(state), most)
 }
 
+// InFlight counts the messages that are being delivered, by account.
+func (s *Store) InFlight(ctx context.Context) (map[string]int, error) {
+	flying := map[string]int{}
+	_, err := list(ctx, s.db, "list messages", func(row scanner) (none struct{}, err error) {
+		var account string
+		var n int
+		err = row.Scan(&account, &n)
+		flying[account] = n
+		return none, err
+	}, `SELECT account, count(*) FROM messages WHERE state = 'delivering' GROUP BY account`)
+	return flying, err
+}
+
 // likeEscaper takes the meaning from LIKE's signs.
 var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
