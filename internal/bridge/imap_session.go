@@ -41,8 +41,9 @@ type imapSession struct {
 	said saying // of commandsUp alone
 }
 
-// maxOrders is how many commands may be under way; who says more has to wait.
-const maxOrders = 1000
+// maxOrders is how many commands may be under way; who says more has to wait. They have
+// to be answered before the token ends: see mayRenew.
+const maxOrders = 100
 
 func (s *imapSession) run(ctx context.Context) error {
 	s.changed = sync.NewCond(&s.turn)
@@ -126,6 +127,9 @@ func (s *imapSession) readUp(b *basin) (int, error) {
 	case n > 0:
 		s.hear()
 		return n, nil
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && b.held == 0 && up.ended(time.Now()):
+		s.locked(func() { s.expired, s.held = true, true }) // its farewell was lost with what we said last
+		return 0, nil
 	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 		return 0, s.leaving(endedGone, err)
 	case s.mustEnd() != "" || s.ended():

@@ -134,6 +134,18 @@ func TestTokenEndsWithinAnswer(t *testing.T) {
 	r.ends()
 }
 
+// TestFarewellIsLost has the connection break when the token has ended.
+func TestFarewellIsLost(t *testing.T) {
+	t.Parallel()
+	f := folder{validity: 1, uids: []int{3}, expire: func(p *peer, command string) bool { return p.n == 1 && command == "NOOP" }}
+	s := newStand(t, bridge.Limits{}, f.serve)
+	s.set(func() { s.expires = time.Now().Add(500 * time.Millisecond) }) // too short to be replaced in time
+	r := s.reader()
+	r.say("s SELECT INBOX\r\nn NOOP\r\n")
+	r.want("s OK done by 1")
+	r.only("n OK done by 2")
+}
+
 func TestTokenEndsWhilePipelined(t *testing.T) {
 	t.Parallel()
 	f := folder{validity: 1, uids: []int{3}, expire: once("NOOP")}

@@ -160,19 +160,32 @@ func (v *visitor) serve(ctx context.Context, all *sync.WaitGroup) {
 	}
 	_ = v.raw.SetDeadline(time.Time{})
 	all.Go(func() {
-		defer v.bye()
 		s.run(ctx)
+		v.linger()
 	})
+}
+
+// linger ends the connection when the client has heard our last words: what it still
+// says would reset the connection, and they would be lost.
+func (v *visitor) linger() {
+	v.lastWords()
+	_ = v.raw.SetReadDeadline(time.Now().Add(mannered))
+	_, _ = io.CopyN(io.Discard, v.raw, 1<<20) // for as long as that, and no longer
+	_ = v.raw.Close()
 }
 
 // bye ends the connection, without waiting long for somebody who does not listen.
 func (v *visitor) bye() {
+	v.lastWords()
+	_ = v.raw.Close()
+}
+
+func (v *visitor) lastWords() {
 	if half, ok := v.conn.(*tls.Conn); ok {
 		_ = v.raw.SetWriteDeadline(time.Now().Add(time.Second))
 		_ = v.wire.push(false)
 		_ = half.CloseWrite()
 	}
-	_ = v.raw.Close()
 }
 
 // admit is everything up to the login; nil when there was none.

@@ -32,6 +32,12 @@ func renewal(expires, now time.Time) time.Time {
 	return expires.Add(-min(left/6, earliest))
 }
 
+// ended reports whether the token has ended, as far as clocks agree.
+func (u *upstream) ended(now time.Time) bool {
+	const clocks = 2 * time.Second
+	return !u.expires.IsZero() && now.After(u.expires.Add(-clocks))
+}
+
 // due reports whether it is time to sign in again by then.
 func (s *imapSession) due(by time.Time) bool {
 	if s.renewAt.IsZero() || s.renewAt.After(by) {
