@@ -42,6 +42,23 @@ func grantArgs(g vault.Grant) []any {
 	}
 }
 
+// LastRotated is part of [vault.Store].
+func (s *Store) LastRotated(ctx context.Context) (map[string]time.Time, error) {
+	type rotation struct {
+		account string
+		at      time.Time
+	}
+	all, err := list(ctx, s.db, "look at grants", func(row scanner) (r rotation, err error) {
+		err = row.Scan(&r.account, clock{&r.at})
+		return r, err
+	}, `SELECT account, rotated_at FROM grants WHERE length(refresh) > 0`)
+	at := make(map[string]time.Time, len(all))
+	for _, r := range all {
+		at[r.account] = r.at
+	}
+	return at, err
+}
+
 // Grant is part of [vault.Store].
 func (s *Store) Grant(ctx context.Context, account string) (vault.Grant, error) {
 	return one(ctx, s.db, subject{"grant of account", account}, scanGrant,

@@ -223,6 +223,7 @@ func TestGrants(t *testing.T) {
 		furnished(t, s)
 		ctx := t.Context()
 		failed(t, second(s.Grant(ctx, "scan")), fault.NotFound)
+		got(t, map[string]time.Time{})(s.LastRotated(ctx))
 		stranger := grant()
 		stranger.Account = "nobody"
 		failed(t, s.CommitGrant(ctx, stranger, ""), fault.NotFound)
@@ -243,6 +244,7 @@ func TestGrants(t *testing.T) {
 		ok(t, s.CommitGrant(ctx, rotated, "me"))
 		rotated.Generation = 2
 		got(t, rotated)(s.Grant(ctx, "scan"))
+		got(t, map[string]time.Time{"scan": rotated.RotatedAt})(s.LastRotated(ctx))
 		failed(t, s.CommitGrant(ctx, rotated, "me"), fault.Conflict) // the first commit dropped the claim
 		got(t, rotated)(s.ClaimRefresh(ctx, "scan", "you", t0, after(time.Minute)))
 

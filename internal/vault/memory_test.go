@@ -109,6 +109,17 @@ func (m *memory) DeleteAccount(_ context.Context, name string) error {
 	return nil
 }
 
+func (m *memory) LastRotated(context.Context) (map[string]time.Time, error) {
+	defer m.lock()()
+	at := map[string]time.Time{}
+	for _, g := range m.grants {
+		if len(g.Refresh) > 0 {
+			at[g.Account] = g.RotatedAt
+		}
+	}
+	return at, nil
+}
+
 func (m *memory) SetState(ctx context.Context, name string, t vault.Transition) (bool, error) {
 	if m.beforeState != nil {
 		m.beforeState(t.To)

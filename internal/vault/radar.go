@@ -80,6 +80,10 @@ func (v *Vault) Radar(ctx context.Context) ([]Expiry, error) {
 	if err != nil {
 		return nil, err
 	}
+	rotated, err := v.store.LastRotated(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []Expiry
 	clouds := map[string]App{}
 	for _, a := range apps {
@@ -91,11 +95,9 @@ func (v *Vault) Radar(ctx context.Context) ([]Expiry, error) {
 		case AppPassword:
 			all = append(all, passwordEnds(acct, clouds[acct.App], retirements, now)...)
 		case Delegated:
-			e, err := v.grantEnds(ctx, acct, now)
-			if err != nil {
-				return nil, err
+			if at, ok := rotated[acct.Name]; ok {
+				all = append(all, grantEnds(acct, at.Add(grantLife), now)...)
 			}
-			all = append(all, e...)
 		}
 	}
 	for i := range all {
@@ -142,14 +144,9 @@ func ends(at, now time.Time) string {
 
 // grantEnds is when a sign-in lapses for want of use. The keeper uses each in time, so
 // that only what it cannot, or could not, keep alive is told.
-func (v *Vault) grantEnds(ctx context.Context, acct Account, now time.Time) ([]Expiry, error) {
-	g, err := v.store.Grant(ctx, acct.Name)
-	if errors.Is(err, fault.NotFound) {
-		return nil, nil
-	}
-	at := g.RotatedAt.Add(grantLife)
-	if err != nil || len(g.Refresh) == 0 || !acct.paused() && stageAt(at, now) == Far {
-		return nil, err
+func grantEnds(acct Account, at, now time.Time) []Expiry {
+	if !acct.paused() && stageAt(at, now) == Far {
+		return nil
 	}
 	e := Expiry{Kind: "grant", Subject: acct.Name, At: at, Next: acct.next(NeedsSignIn, "")}
 	who := fmt.Sprintf("the sign-in of account %s (%s)", acct.Name, acct.Mailbox)
@@ -163,7 +160,7 @@ func (v *Vault) grantEnds(ctx context.Context, acct Account, now time.Time) ([]E
 		e.Text = who + " has not been refreshed for long and lapses on " + on
 		e.Next = "see that Postern runs and reaches Microsoft: postern check " + acct.Name
 	}
-	return []Expiry{e}, nil
+	return []Expiry{e}
 }
 
 // passwordEnds is what Microsoft has said of the servers that an account shows its app

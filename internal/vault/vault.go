@@ -198,6 +198,8 @@ type Store interface {
 	ResealGrant(ctx context.Context, old, next Grant) error // the generation stays
 
 	Grant(ctx context.Context, account string) (Grant, error)
+	// LastRotated says when each refresh token was last replaced, by account.
+	LastRotated(ctx context.Context) (map[string]time.Time, error)
 	// ClaimRefresh gives holder the sole right to commit the account's grant until
 	// the given time. A claim that another holder has and that has not expired is
 	// fault.Conflict. The claim is durable, so it holds across processes and nodes.
