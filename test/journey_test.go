@@ -142,7 +142,9 @@ func (j *traveller) checked() {
 	})
 	j.finds("Check a connection", "check")
 	j.goes(`form[action="/check"] button`)
-	waitFor(j.t, "the connection to be successful", func() bool { return strings.Contains(j.text(), "Connection successful") })
+	waitFor(j.t, "the connection to be successful", func() bool { // asked of the page itself, which renews its parts meanwhile
+		return result(j.browser, chromedp.Evaluate[bool](`document.querySelector("#outcome")?.innerText === "Connection successful"`))
+	})
 	j.accessible("checkrun", j.script)
 	j.look("journey-checkrun")
 }

@@ -125,7 +125,7 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 		p.Late = true
 	}
 	if p.Settled() {
-		w.Header().Set("Postern-Settled", "1")
+		w.Header().Set(settledHeader, "1")
 	} else {
 		p.Again = int(lookEvery.Seconds())
 	}
