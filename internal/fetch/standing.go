@@ -12,7 +12,7 @@ type Standing struct {
 }
 
 // CountedUpTo is how many messages of a sort a [Standing] counts.
-const CountedUpTo = 1000
+const CountedUpTo = 100
 
 // Next is when the task is due by itself, zero when it is not: it is switched off, or is
 // only run by hand. A time that is over means now.

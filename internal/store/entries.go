@@ -12,7 +12,7 @@ import (
 
 // ledgerStep is how many entries at most a search looks through before it looks at the
 // clock.
-const ledgerStep = 5_000
+const ledgerStep = 2_000
 
 // Entries is part of [fetch.Ledger].
 func (s *Store) Entries(ctx context.Context, f fetch.Filter) ([]fetch.Entry, error) {

@@ -41,7 +41,7 @@ const (
 	queuePage   = 50
 	queueCounts = 10_001
 	// A search looks so long before the page says how far it came.
-	searchPatience = 60 * time.Millisecond
+	searchPatience = 40 * time.Millisecond
 )
 
 func (s *Server) queuePlaces() []place {
