@@ -79,6 +79,34 @@ func TestSignInInABrowser(t *testing.T) {
 	}
 }
 
+// The script opens a window for the sign-in; the page waits beside it, and goes on to
+// the check when somebody has signed in.
+func TestSignInInAWindow(t *testing.T) {
+	t.Parallel()
+	ctx := openBrowser(t)
+	s := newSite(t)
+	far := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprintf(w, "<!doctype html><title>provider</title><script>location = '%s?code=c1&state=s1'</script>", s.vault.RedirectURI())
+	}))
+	t.Cleanup(far.Close)
+	s.vault.address = far.URL
+	s.vault.finish = func(url.Values, string) (vault.Result, error) {
+		s.vault.accounts[1].SignedInAt = time.Now().Add(time.Second) // the page counts in seconds
+		return vault.Result{Account: s.vault.accounts[1].Account, SignedInAs: "invoices@contoso.com"}, nil
+	}
+	s.enters(ctx)
+	err := chromedp.Do(ctx, chromedp.Navigate(s.url+"/accounts/invoices"),
+		chromedp.Click(chromedp.CSS(`form[data-popup] button:not([data-here])`)), chromedp.WaitVisible(chromedp.CSS(`form[action="/check"]`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := chromedp.Run(ctx, chromedp.Location())
+	if err != nil || at != s.url+"/check?account=invoices&purpose=imap" {
+		t.Errorf("the page went on to %q: %v", at, err)
+	}
+}
+
 func TestPagesFitEveryScreen(t *testing.T) {
 	t.Parallel()
 	ctx := openBrowser(t)

@@ -50,6 +50,8 @@ type fakeVault struct {
 }
 
 func (f *fakeVault) Accounts(context.Context) ([]vault.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var all []vault.Account
 	for _, d := range f.accounts {
 		all = append(all, d.Account)
@@ -58,6 +60,8 @@ func (f *fakeVault) Accounts(context.Context) ([]vault.Account, error) {
 }
 
 func (f *fakeVault) Describe(_ context.Context, name string) (vault.Description, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, d := range f.accounts {
 		if d.Account.Name == name {
 			return d, nil
