@@ -80,6 +80,8 @@ func (p accountPage) Guide() string {
 // guideFor names the guide of an account's road.
 func guideFor(a vault.Account) string {
 	switch {
+	case a.Method == vault.Password:
+		return "/guides/hve-password"
 	case a.May(vault.HVE):
 		return "/guides/hve"
 	case a.Method == vault.Application:
