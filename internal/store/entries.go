@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,7 @@ type ledgerQuery struct {
 	within []string           // what the index knows
 	sift   []string           // what it does not
 	args   []any
+	known  int // of args, those of within, which are the first
 }
 
 func (s *Store) ledgerQuery(f fetch.Filter) (*ledgerQuery, error) {
@@ -79,12 +81,6 @@ func (s *Store) ledgerQuery(f fetch.Filter) (*ledgerQuery, error) {
 		if q.states = f.States; len(q.states) == 0 {
 			q.states = fetch.States()
 		}
-	} else if len(f.States) > 0 {
-		marks := make([]string, 0, len(f.States))
-		for _, state := range f.States {
-			marks = append(marks, q.arg(string(state)))
-		}
-		q.sift = append(q.sift, `state || '' IN (`+strings.Join(marks, ", ")+`)`) // no index is better than entries_time
 	}
 	if f.After != "" {
 		m, err := fetch.ParseMark(f.After)
@@ -94,6 +90,14 @@ func (s *Store) ledgerQuery(f fetch.Filter) (*ledgerQuery, error) {
 		at := q.arg(millis(m.Updated))
 		q.within = append(q.within, `updated <= `+at, `(updated, task, folder, uid_validity, LENGTH(uid), uid) < (`+
 			strings.Join([]string{at, q.arg(m.Task), q.arg(m.Folder), q.arg(int64(m.UIDValidity)), q.arg(utf8.RuneCountInString(m.UID)), q.arg(m.UID)}, ", ")+`)`)
+	}
+	q.known = len(q.args)
+	if f.Task == "" && len(f.States) > 0 {
+		marks := make([]string, 0, len(f.States))
+		for _, state := range f.States {
+			marks = append(marks, q.arg(string(state)))
+		}
+		q.sift = append(q.sift, `state || '' IN (`+strings.Join(marks, ", ")+`)`) // no index is better than entries_time
 	}
 	for _, c := range []struct{ condition, value string }{
 		{`folder LIKE ? ESCAPE '!'`, with(f.Folder, "%/"+likeEscaper.Replace(f.Folder))},
@@ -139,6 +143,7 @@ func (q *ledgerQuery) page(ctx context.Context, limit int, until time.Time) ([]f
 func (q *ledgerQuery) step(ctx context.Context, at int) (until time.Time, err error) {
 	of := q.args
 	defer func() { q.args = of }()
+	q.args = slices.Clip(of[:q.known]) // PostgreSQL wants every argument used
 	const newest = ` ORDER BY updated DESC`
 	found, err := list(ctx, q.db, "read ledger", func(row scanner) (t time.Time, err error) {
 		err = row.Scan(clock{&t})

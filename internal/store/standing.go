@@ -16,7 +16,7 @@ func (s *Store) Standings(ctx context.Context, now time.Time, name string) ([]fe
 		where, args = ` WHERE t.name = $2`, append(args, name)
 	}
 	count := func(state fetch.EntryState) string { // along the index entries_state
-		return fmt.Sprintf(`(SELECT count(*) FROM (SELECT 1 FROM entries e WHERE e.task = t.name AND e.state = '%s' LIMIT %d) AS some)`, state, fetch.CountedUpTo)
+		return fmt.Sprintf(`(SELECT count(*) FROM (SELECT 1 FROM entries e WHERE e.task = t.name AND e.state = '%s' LIMIT %d) AS few)`, state, fetch.CountedUpTo)
 	}
 	all, err := list(ctx, s.db, "look at tasks", func(row scanner) (st fetch.Standing, err error) {
 		t := &st.Task
