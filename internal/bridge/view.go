@@ -55,7 +55,7 @@ func uidOf(items []byte) (uint32, bool) {
 	if i := bytes.IndexAny(items, "\"{"); i >= 0 {
 		items = items[:i]
 	}
-	i := bytes.Index(bytes.ToUpper(items), []byte("UID "))
+	i := uidWord(items)
 	if i < 1 || (items[i-1] != '(' && items[i-1] != ' ') {
 		return 0, false
 	}
@@ -66,4 +66,15 @@ func uidOf(items []byte) (uint32, bool) {
 	}
 	uid, err := strconv.ParseUint(string(digits[:end]), 10, 32)
 	return uint32(uid), err == nil && uid > 0
+}
+
+// uidWord is where UID stands, -1 when it does not. Letters outside ASCII keep their
+// place: a server's octets need be no text.
+func uidWord(items []byte) int {
+	for i := 0; i+4 <= len(items); i++ {
+		if bytes.EqualFold(items[i:i+4], []byte("UID ")) {
+			return i
+		}
+	}
+	return -1
 }
