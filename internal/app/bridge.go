@@ -185,6 +185,14 @@ func (w ways) Refused(ctx context.Context, who bridge.Who, reason error) error {
 	return w.Vault.Refused(ctx, acct.Name, fault.NeedsSignIn, reason.Error())
 }
 
+// readerRoom is what the page of sessions needs.
+type readerRoom struct{ *App }
+
+// Sessions are those of all nodes.
+func (r readerRoom) Sessions(ctx context.Context) ([]bridge.Session, error) {
+	return r.Store.Sessions(ctx)
+}
+
 // EndSession ends a program's session, on whichever node it is.
 func (a *App) EndSession(ctx context.Context, who, id string) error {
 	if err := a.Store.EndSession(ctx, id, who); err != nil {

@@ -227,7 +227,7 @@ func (a *App) webHandler(devices deviceRoom) (http.Handler, func(), error) {
 		Vault: tallied{a.Vault, a.counters.signIns}, Identities: a, PublicURL: a.Config.PublicURL.String(), Version: a.version,
 		Pretending: a.pretending, Apply: a.ApplyAs, Devices: devices, Overview: newOverviewRoom(a), Alerts: alertRoom{a}, Settings: settingsRoom{a},
 		Queue: a.Store, QueueActs: a.Operator(), Explain: a, Tasks: a.Store, TaskActs: taskRoom{a.FetchOperator(), a.Vault},
-		Checks: checkRoom{a}, People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),
+		Checks: checkRoom{a}, Readers: readerRoom{a}, People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),
 	})
 	if err != nil {
 		return nil, nil, err

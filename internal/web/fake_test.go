@@ -165,6 +165,7 @@ type site struct {
 	settings *fakeSettings
 	alerts   *fakeAlerts
 	checks   *fakeChecks
+	readers  *fakeReaders
 	applied  []declare.Document
 	appliers []string
 	refuse   error // answers every apply
@@ -179,7 +180,7 @@ func newSite(t *testing.T) *site {
 // newSiteOf is a site of these people; nil is one administrator.
 func newSiteOf(t *testing.T, c *crowd) *site {
 	t.Helper()
-	s := &site{people: c, t: t, log: &strings.Builder{}, identities: &fakeIdentities{}, devices: newFakeDevices(), overview: newFakeOverview(), settings: &fakeSettings{}, alerts: newFakeAlerts(), checks: &fakeChecks{}, mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
+	s := &site{people: c, t: t, log: &strings.Builder{}, identities: &fakeIdentities{}, devices: newFakeDevices(), overview: newFakeOverview(), settings: &fakeSettings{}, alerts: newFakeAlerts(), checks: &fakeChecks{}, readers: &fakeReaders{}, mail: newMailRoom(t), vault: &fakeVault{accounts: accounts(), apps: []vault.App{contosoApp()}, ends: ends()}}
 	s.vault.await = func(ctx context.Context, _ vault.DeviceSignIn) (vault.Result, error) {
 		<-ctx.Done() // nobody types the code
 		return vault.Result{}, ctx.Err()
@@ -203,7 +204,7 @@ func newSiteOf(t *testing.T, c *crowd) *site {
 func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	cfg := web.Config{
-		Vault: s.vault, Identities: s.identities, PublicURL: public, Version: "test", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Settings: s.settings, Checks: s.checks, Apply: s.apply,
+		Vault: s.vault, Identities: s.identities, PublicURL: public, Version: "test", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Settings: s.settings, Checks: s.checks, Readers: s.readers, Apply: s.apply,
 		People: s.people.Registry, Audits: s.people.store.Audits,
 		Ready: func(context.Context) error { return s.ready },
 		Log:   slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),

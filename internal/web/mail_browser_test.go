@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/bridge"
 	"postern/internal/fetch"
 	"postern/internal/relay"
 )
@@ -27,8 +28,9 @@ func TestMailPagesFitEveryScreen(t *testing.T) {
 	s.mail.entry("invoices", 2, fetch.Done)
 	must(t, s.mail.store.PutRun(t.Context(), fetch.Run{ID: "run1", Task: "invoices", Started: time.Now().Add(-time.Hour), Ended: time.Now(), Looked: 12, Saved: 3, Failed: 1}))
 	must(t, s.mail.store.PutLines(t.Context(), "run1", 0, fetch.Line{At: time.Now(), Text: "uid 1 done: Invoice 1 → 2026/invoice 1.pdf"}))
+	s.readers.open = []bridge.Session{reading("tickets"), reading("the-probe-of-the-monitoring-that-has-a-long-name")}
 	fitEveryScreen(t, ctx, s, "mail", []string{
 		"/queue", "/queue/" + failed.ID, "/tasks", "/tasks/new", "/tasks/invoices", "/tasks/letters-of-the-whole-house/edit", "/tasks/invoices/runs/run1",
-		"/ledger", "/ledger/entry?at=" + url.QueryEscape(e.Mark().String()),
+		"/ledger", "/ledger/entry?at=" + url.QueryEscape(e.Mark().String()), "/sessions",
 	})
 }

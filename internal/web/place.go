@@ -38,6 +38,7 @@ func (s *Server) places() []place {
 		s.queuePlaces(),
 		s.taskPlaces(),
 		s.ledgerPlaces(),
+		s.readerPlaces(),
 		s.mePlaces(),
 		s.userPlaces(),
 		s.auditPlaces(),
@@ -63,7 +64,7 @@ func navigation(here string, who role) []group {
 	var groups []group
 	for _, g := range []group{
 		{"", []entry{{Path: "/", Label: "Overview"}}},
-		{"Mail", []entry{{Path: queueHome, Label: "Queue"}, {Path: tasksHome, Label: "Tasks"}, {Path: ledgerHome, Label: "Ledger"}}},
+		{"Mail", []entry{{Path: queueHome, Label: "Queue"}, {Path: tasksHome, Label: "Tasks"}, {Path: ledgerHome, Label: "Ledger"}, {Path: readersHome, Label: "Sessions"}}},
 		{"Set up", []entry{{Path: "/accounts", Label: "Accounts"}, {Path: "/apps", Label: "App registrations"}, {Path: "/devices", Label: "Devices"}, {Path: checkHome, Label: "Check"}, {Path: guideHome, Label: "Guides"}}},
 		{"Postern", []entry{{Path: alertsPath, Label: "Alerts"}, {Path: settingsPath, Label: "Settings", Least: admin}, {Path: usersPath, Label: "Users", Least: admin}, {Path: auditPath, Label: "Audit log", Least: admin}}},
 	} {

@@ -102,6 +102,7 @@ type Config struct {
 	Tasks     Tasks
 	TaskActs  TaskActs
 	Checks    Checks
+	Readers   Readers
 	Log       *slog.Logger
 }
 
