@@ -38,7 +38,7 @@ func newFetchList(c *cli) *cobra.Command {
 				}
 				return table(c.stdout, "TASK\tACCOUNT\tFROM\tINTO\tWHEN\tDISABLED", func(line func(...string)) {
 					for _, t := range tasks {
-						line(t.Name, t.Account, fromWhere(t), into(t.Handover), whenDue(t.Schedule), fmt.Sprint(t.Disabled))
+						line(t.Name, t.Account, t.Where(), into(t.Handover), whenDue(t.Schedule), fmt.Sprint(t.Disabled))
 					}
 				})
 			})
@@ -54,17 +54,6 @@ func some[T any](list []T) []T {
 		return []T{}
 	}
 	return list
-}
-
-func fromWhere(t fetch.Task) string {
-	folders := strings.Join(t.Source.Folders, ", ")
-	if folders == "" {
-		folders = "INBOX"
-	}
-	if t.Source.Protocol == fetch.POP3 {
-		folders += " (POP3)"
-	}
-	return folders
 }
 
 func into(h fetch.Handover) string {

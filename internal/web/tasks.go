@@ -60,7 +60,7 @@ type taskRow struct {
 }
 
 func (s *Server) taskRow(st fetch.Standing) taskRow {
-	t := taskRow{Standing: st, From: fromWhere(st.Task), Into: into(st.Task.Handover), When: whenDue(st.Task.Schedule), Due: st.Next()}
+	t := taskRow{Standing: st, From: st.Task.Where(), Into: into(st.Task.Handover), When: whenDue(st.Task.Schedule), Due: st.Next()}
 	t.Now = !t.Due.IsZero() && !t.Due.After(s.now())
 	t.CutOff = st.Last.ID != "" && st.Last.Ended.IsZero() && !st.Running
 	switch {
@@ -102,15 +102,6 @@ func (s *Server) tasks(w http.ResponseWriter, r *http.Request) {
 		p.Rows = append(p.Rows, s.taskRow(st))
 	}
 	s.show(w, r, http.StatusOK, "tasks.html", p)
-}
-
-// fromWhere says what a task looks at.
-func fromWhere(t fetch.Task) string {
-	folders := cmp.Or(strings.Join(t.Source.Folders, ", "), "INBOX")
-	if t.Source.Protocol == fetch.POP3 {
-		folders += " (POP3)"
-	}
-	return folders
 }
 
 // into says where a task's files go.
