@@ -140,7 +140,7 @@ func accountFrom(f form, name string) declare.Account {
 	if f.Ticked("limited", "on") {
 		d.Limits = &mail.Limits{}
 		for _, n := range limitFields(d.Limits) {
-			*n.value = countField(f, n.name)
+			*n.value = f.whole(n.name, "Type a whole number; 0 is no limit.")
 		}
 	}
 	return d
@@ -151,18 +151,6 @@ func mailboxField(f form) {
 	if _, err := mail.ParseAddress(f.Get("mailbox")); err != nil && f.Get("mailbox") != "" {
 		f.wrong("mailbox", "This is not a mail address, such as scan@contoso.com.")
 	}
-}
-
-// countField reads a whole number that is not below 0; nothing typed is 0.
-func countField(f form, name string) int {
-	if f.Get(name) == "" {
-		return 0
-	}
-	n, err := strconv.Atoi(f.Get(name))
-	if err != nil || n < 0 {
-		f.wrong(name, "Type a whole number; 0 is no limit.")
-	}
-	return n
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9._@+-]+`)

@@ -59,14 +59,17 @@ func (f form) need(names ...string) {
 }
 
 // count reads a field that holds a number which is not below 0; empty is 0.
-func (f form) count(name string) int {
+func (f form) count(name string) int { return f.whole(name, "Type a whole number.") }
+
+// whole is count with words of one's own for what to change.
+func (f form) whole(name, say string) int {
 	text := f.Get(name)
 	if text == "" {
 		return 0
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		f.wrong(name, "Type a whole number.")
+		f.wrong(name, say)
 		return 0
 	}
 	return n

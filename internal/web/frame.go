@@ -28,7 +28,11 @@ type sheet struct {
 // sheet begins a page. here is the entry of the navigation it belongs to.
 func (s *Server) sheet(w http.ResponseWriter, r *http.Request, title, here string) sheet {
 	u := visitOf(r.Context()).user
-	p := sheet{Title: title, User: u, Nav: navigation(here, u.Role), Note: s.noted(w, r), Public: s.PublicURL, Version: s.Version}
+	p := sheet{Title: title, User: u, Public: s.PublicURL, Version: s.Version}
+	if r.Header.Get(partHeader) != "" { // a part comes without the frame around it
+		return p
+	}
+	p.Nav, p.Note = navigation(here, u.Role), s.noted(w, r)
 	var err error
 	if p.Pretends, err = s.pretending(r.Context()); err != nil {
 		s.trouble(r, &p, err, "Whether mail is only simulated could not be looked up.")

@@ -26,12 +26,6 @@ func visitOf(ctx context.Context) visit {
 	return v
 }
 
-// UserFrom is who sends a request that the guard let through.
-func UserFrom(ctx context.Context) (people.User, bool) {
-	v, ok := ctx.Value(visitKey{}).(visit)
-	return v.user, ok
-}
-
 // from is the browser that a request comes from.
 func from(r *http.Request) people.From {
 	return people.From{Address: address(r), Browser: r.UserAgent()}
