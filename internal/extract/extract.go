@@ -114,13 +114,6 @@ type Summary struct {
 	Warnings              []string  // what was malformed, at most 20
 }
 
-// Walk reads the message once. It calls take for each leaf, in order; take reads as
-// much of body as it wants, before it returns. An error is take's, the reader's own,
-// or [ErrTooMuch]; what the Summary holds until then is true.
-func Walk(r io.Reader, limits Limits, take func(p Part, body io.Reader) error) (Summary, error) {
-	return new(Extractor).Walk(r, limits, take)
-}
-
 // Extractor keeps its buffers from one message to the next, which is half of the
 // work on small mail. The zero value is ready; it is for one goroutine at a time.
 type Extractor struct {
@@ -130,7 +123,9 @@ type Extractor struct {
 	quoted *quotedReader
 }
 
-// Walk is the package's [Walk].
+// Walk reads the message once. It calls take for each leaf, in order; take reads as
+// much of body as it wants, before it returns. An error is take's, the reader's own,
+// or [ErrTooMuch]; what the Summary holds until then is true.
 func (x *Extractor) Walk(r io.Reader, limits Limits, take func(p Part, body io.Reader) error) (Summary, error) {
 	w := x.walker(r, limits)
 	if w.take = take; x.peek == nil {

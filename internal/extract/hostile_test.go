@@ -63,7 +63,7 @@ func describe(t *testing.T, name string, r io.Reader) manifest {
 		limits.Open = 3
 	}
 	m := manifest{Parts: []manifestPart{}}
-	s, err := Walk(r, limits, func(p Part, body io.Reader) error {
+	s, err := new(Extractor).Walk(r, limits, func(p Part, body io.Reader) error {
 		content, err := io.ReadAll(body)
 		if err != nil || len(m.Parts) == enoughParts && p.Index > 10 {
 			return err

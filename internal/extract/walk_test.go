@@ -27,7 +27,7 @@ type kept struct {
 // walkAll reads every part.
 func walkAll(r io.Reader, limits Limits) (Summary, []kept, error) {
 	var parts []kept
-	s, err := Walk(r, limits, func(p Part, body io.Reader) error {
+	s, err := new(Extractor).Walk(r, limits, func(p Part, body io.Reader) error {
 		content, err := io.ReadAll(body)
 		parts = append(parts, kept{p, string(content)})
 		return err
@@ -119,7 +119,7 @@ func TestReaderErrorsAreNotEnds(t *testing.T) {
 		if !errors.Is(err, boom) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
-		_, err = Walk(io.MultiReader(strings.NewReader(raw[:cut]), iotest.ErrReader(boom)), Limits{},
+		_, err = new(Extractor).Walk(io.MultiReader(strings.NewReader(raw[:cut]), iotest.ErrReader(boom)), Limits{},
 			func(_ Part, body io.Reader) error { _, _ = io.Copy(io.Discard, body); return nil })
 		if !errors.Is(err, boom) {
 			t.Fatalf("cut at %d, take looks away: %v", cut, err)
@@ -130,11 +130,11 @@ func TestReaderErrorsAreNotEnds(t *testing.T) {
 func TestTakeDecides(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk full")
-	if _, err := Walk(strings.NewReader(attachment("a.pdf", "x")), Limits{}, func(Part, io.Reader) error { return full }); !errors.Is(err, full) {
+	if _, err := new(Extractor).Walk(strings.NewReader(attachment("a.pdf", "x")), Limits{}, func(Part, io.Reader) error { return full }); !errors.Is(err, full) {
 		t.Errorf("take's error: %v", err)
 	}
 	var stolen io.Reader
-	s, err := Walk(strings.NewReader(attachment("a.pdf", "x")), Limits{Text: 100}, func(_ Part, body io.Reader) error { stolen = body; return nil })
+	s, err := new(Extractor).Walk(strings.NewReader(attachment("a.pdf", "x")), Limits{Text: 100}, func(_ Part, body io.Reader) error { stolen = body; return nil })
 	if err != nil || s.Parts != 2 || s.Text != "the text" {
 		t.Errorf("nothing read: %v, %+v", err, s)
 	}
@@ -219,7 +219,7 @@ func TestLargeMessageTakesLittleMemory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	var n int64
-	s, err := Walk(raw, Limits{}, func(_ Part, body io.Reader) (err error) {
+	s, err := new(Extractor).Walk(raw, Limits{}, func(_ Part, body io.Reader) (err error) {
 		n, err = io.Copy(io.Discard, body)
 		return err
 	})
@@ -243,7 +243,7 @@ func TestManyPartsTakeLittleMemory(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	var early int64
-	s, err := Walk(raw, Limits{Parts: 30_000}, func(p Part, body io.Reader) error {
+	s, err := new(Extractor).Walk(raw, Limits{Parts: 30_000}, func(p Part, body io.Reader) error {
 		switch p.Index {
 		case 100:
 			early = heap()
@@ -301,7 +301,7 @@ func FuzzWalk(f *testing.F) {
 			t.Errorf("at once %+v %+v, byte by byte %+v %+v", s, parts, slow, slowParts)
 		}
 		// What take does not read is not missed.
-		skipped, err2 := Walk(bytes.NewReader(raw), limits, func(Part, io.Reader) error { return nil })
+		skipped, err2 := new(Extractor).Walk(bytes.NewReader(raw), limits, func(Part, io.Reader) error { return nil })
 		if (err == nil) != (err2 == nil) || skipped.Parts != s.Parts || skipped.Text != s.Text {
 			t.Errorf("unread: %v %+v, read: %v %+v", err2, skipped, err, s)
 		}
