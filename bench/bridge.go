@@ -154,41 +154,11 @@ type bridgeMailbox struct {
 	stop         func()
 }
 
-const bridgeMailboxConf = `
-base_dir = DIR/run
-state_dir = DIR/state
-log_path = DIR/log
-protocols = imap
-listen = 127.0.0.1
-ssl = required
-ssl_cert = <DIR/cert.pem
-ssl_key = <DIR/key.pem
-auth_mechanisms = plain login
-mail_location = maildir:DIR/mail/%u
-mail_max_userip_connections = 0
-default_client_limit = 20000
-default_process_limit = 4000
-first_valid_uid = 1
-passdb {
-  driver = static
-  args = password=of-no-meaning
-}
-userdb {
-  driver = static
-  args = uid=nobody gid=nogroup home=DIR/mail/%u
-}
-service imap-login {
-  service_count = 0
-  process_min_avail = 2
-  inet_listener imap {
-    port = 0
-  }
-  inet_listener imaps {
-    port = SECURE
-    ssl = yes
-  }
-}
-`
+// What a Dovecot needs for as many sessions as anybody wants, in few processes.
+const (
+	manySessions = "mail_max_userip_connections = 0\ndefault_client_limit = 20000\n"
+	fewProcesses = "service_count = 0\n  process_min_avail = 2"
+)
 
 func (b *bench) startBridgeMailbox(ctx context.Context) (*bridgeMailbox, error) {
 	m := &bridgeMailbox{dir: filepath.Join(b.work, "dovecot"), tls: freeAddress()}
@@ -203,31 +173,9 @@ func (b *bench) startBridgeMailbox(ctx context.Context) (*bridgeMailbox, error) 
 			return nil, err
 		}
 	}
-	g, err := b.serveDovecot(ctx, m.dir, bridgeMailboxConf, m.tls, "SECURE", portOf(m.tls))
+	g, err := b.serveDovecot(ctx, m.dir, m.tls, imapServer{settings: manySessions + "default_process_limit = 4000\n", login: fewProcesses})
 	m.stop = g.stop
 	return m, err
-}
-
-// serveDovecot runs a Dovecot by a configuration until it greets.
-func (b *bench) serveDovecot(ctx context.Context, dir, conf, addr string, words ...string) (gateway, error) {
-	cert, key, err := selfSigned()
-	if err != nil {
-		return gateway{}, err
-	}
-	conf = strings.NewReplacer(append([]string{"DIR", dir}, words...)...).Replace(conf)
-	if err := os.MkdirAll(filepath.Join(dir, "mail"), 0o755); err != nil { //nolint:gosec // dovecot's own users must enter
-		return gateway{}, err
-	}
-	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key, "dovecot.conf": []byte(conf)} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil { //nolint:gosec // other users read it
-			return gateway{}, err
-		}
-	}
-	own := exec.CommandContext(ctx, "sh", "-c", `chown -R nobody:nogroup "$0/mail" && chmod 755 "$0" "$1"`, dir, b.work) //nolint:gosec // our own directories
-	if out, err := own.CombinedOutput(); err != nil {
-		return gateway{}, fmt.Errorf("%w: %s", err, out)
-	}
-	return startGateway(ctx, addr, exec.CommandContext(ctx, "dovecot", "-F", "-c", filepath.Join(dir, "dovecot.conf"))) //nolint:gosec // our own file
 }
 
 // startGateway runs a program until it answers at an address.
@@ -274,44 +222,13 @@ devices:
 	return g, err
 }
 
-const bridgeDovecotConf = `
-base_dir = DIR/run
-state_dir = DIR/state
-log_path = DIR/log
-protocols = imap
-listen = 127.0.0.1
-ssl = required
-ssl_cert = <DIR/cert.pem
-ssl_key = <DIR/key.pem
-ssl_client_ca_file = CA
-auth_mechanisms = plain login
-mail_max_userip_connections = 0
-default_client_limit = 20000
-passdb {
-  driver = static
-  args = proxy=y host=127.0.0.1 port=BACKEND ssl=any-cert password=of-no-meaning pass=of-no-meaning
-}
-userdb {
-  driver = static
-  args = uid=nobody gid=nogroup home=/nonexistent
-}
-service imap-login {
-  service_count = 0
-  process_min_avail = 2
-  inet_listener imap {
-    port = 0
-  }
-  inet_listener imaps {
-    port = SECURE
-    ssl = yes
-  }
-}
-`
-
 // bridgeDovecot is Dovecot's proxy, in its mode for many sessions in few processes.
 func (b *bench) bridgeDovecot(ctx context.Context, dir string, box *bridgeMailbox) (gateway, error) {
 	addr := freeAddress()
-	g, err := b.serveDovecot(ctx, dir, bridgeDovecotConf, addr, "CA", box.ca, "BACKEND", portOf(box.tls), "SECURE", portOf(addr))
+	g, err := b.serveDovecot(ctx, dir, addr, imapServer{
+		settings: manySessions + "ssl_client_ca_file = " + box.ca + "\n", login: fewProcesses,
+		passdb: "proxy=y host=127.0.0.1 port=" + portOf(box.tls) + " ssl=any-cert pass=" + fetchPassword,
+	})
 	g.name = "dovecot"
 	return g, err
 }

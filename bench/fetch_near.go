@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // mailboxServer is a Dovecot with one full mailbox.
@@ -26,80 +24,19 @@ const (
 	fetchPassword = "of-no-meaning"
 )
 
-const fetchDovecotConf = `
-base_dir = DIR/run
-state_dir = DIR/state
-log_path = DIR/log
-protocols = imap
-listen = 127.0.0.1
-ssl = required
-ssl_cert = <DIR/cert.pem
-ssl_key = <DIR/key.pem
-auth_mechanisms = plain login
-mail_location = maildir:DIR/mail/%u
-first_valid_uid = 1
-passdb {
-  driver = static
-  args = password=of-no-meaning
-}
-userdb {
-  driver = static
-  args = uid=nobody gid=nogroup home=DIR/mail/%u
-}
-service imap-login {
-  inet_listener imap {
-    port = 0
-  }
-  inet_listener imaps {
-    port = PORT
-    ssl = yes
-  }
-}
-`
-
 // startMailbox fills a mailbox and serves it.
 func (b *bench) startMailbox(ctx context.Context, count int) (*mailboxServer, error) {
-	_, port, _ := net.SplitHostPort(freeAddress())
-	m := &mailboxServer{dir: filepath.Join(b.work, "dovecot"), port: port, ca: filepath.Join(b.work, "dovecot/cert.pem"),
+	addr := freeAddress()
+	m := &mailboxServer{dir: filepath.Join(b.work, "dovecot"), port: portOf(addr), ca: filepath.Join(b.work, "dovecot/cert.pem"),
 		count: map[string]int{everything: count, share: count / fetchShare}}
-	cert, key, err := selfSigned()
-	if err != nil {
-		return nil, err
-	}
 	for user, count := range m.count {
 		if err := m.fill(user, count); err != nil {
 			return nil, err
 		}
 	}
-	conf := strings.NewReplacer("DIR", m.dir, "PORT", port).Replace(fetchDovecotConf)
-	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key, "dovecot.conf": []byte(conf)} {
-		if err := os.WriteFile(filepath.Join(m.dir, name), text, 0o644); err != nil { //nolint:gosec // a peer runs as another user
-			return nil, err
-		}
-	}
-	own := exec.CommandContext(ctx, "sh", "-c", `chown -R nobody:nogroup "$0/mail" && chmod 755 "$0" "$1"`, m.dir, b.work) //nolint:gosec // our own directories
-	if out, err := own.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	cmd := exec.CommandContext(ctx, "dovecot", "-F", "-c", filepath.Join(m.dir, "dovecot.conf")) //nolint:gosec // our own file
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	m.stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	}
-	addr := net.JoinHostPort("127.0.0.1", port)
-	for end := time.Now().Add(20 * time.Second); ; {
-		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
-			return m, c.Close()
-		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil || time.Now().After(end) {
-			m.stop()
-			return nil, fmt.Errorf("dovecot does not answer at %s", addr)
-		}
-	}
+	g, err := b.serveDovecot(ctx, m.dir, addr, imapServer{})
+	m.stop = g.stop
+	return m, err
 }
 
 // letter is the i-th message.
