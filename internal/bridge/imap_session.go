@@ -127,7 +127,7 @@ func (s *imapSession) readUp(b *basin) (int, error) {
 	case n > 0:
 		s.hear()
 		return n, nil
-	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && b.held == 0 && up.ended(time.Now()):
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && b.held == 0 && up.ended(time.Now()) && !s.parted():
 		s.locked(func() { s.expired, s.held = true, true }) // its farewell was lost with what we said last
 		return 0, nil
 	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
@@ -160,6 +160,14 @@ func (s *imapSession) finished() bool {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	return s.last && (len(s.orders) == 0 || s.idling)
+}
+
+// parted reports whether the server has said farewell: what comes then is the end, of
+// which no new token makes a beginning.
+func (s *imapSession) parted() bool {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.farewell
 }
 
 // see notes what a response means. It passes but for the end of the token, which is our

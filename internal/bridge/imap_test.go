@@ -146,6 +146,29 @@ func TestFarewellIsLost(t *testing.T) {
 	r.only("n OK done by 2")
 }
 
+// TestLogoutIsTheEnd has the client log out when the token is about to end: what the
+// server closes then stays closed.
+func TestLogoutIsTheEnd(t *testing.T) {
+	t.Parallel()
+	f := folder{validity: 1, uids: []int{3}, expire: func(p *peer, command string) bool {
+		if command == "LOGOUT" {
+			p.say("* BYE see you\r\nl OK done\r\n")
+		}
+		return command == "LOGOUT"
+	}}
+	s := newStand(t, bridge.Limits{}, f.serve)
+	s.set(func() { s.expires = time.Now().Add(500 * time.Millisecond) })
+	r := s.reader()
+	r.say("s SELECT INBOX\r\n")
+	r.want("s OK done by 1")
+	r.say("l LOGOUT\r\n")
+	r.only("* BYE see you", "l OK done")
+	r.ends()
+	if n := s.logins.Load(); n != 1 {
+		t.Errorf("signed in %d times", n)
+	}
+}
+
 func TestTokenEndsWhilePipelined(t *testing.T) {
 	t.Parallel()
 	f := folder{validity: 1, uids: []int{3}, expire: once("NOOP")}

@@ -55,7 +55,7 @@ func (s *imapSession) mayRenew(ctx context.Context, nothingHeld bool) error {
 		return nil
 	}
 	s.turn.Lock()
-	s.held = !s.lasting && !s.last
+	s.held = !s.lasting && !s.last && !s.farewell
 	quiet := s.held && (len(s.orders) == 0 || s.idling) && nothingHeld && s.answers.between()
 	if !s.held {
 		s.renewAt = time.Time{}
