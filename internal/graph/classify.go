@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 )
 
 // maxWait bounds what Retry-After may ask for: a limit of Exchange's looks back on a day.
@@ -28,8 +29,7 @@ func refusal(k call, resp *http.Response, body []byte) error {
 	}
 	f := &fault.Error{Kind: kind, Op: k.op(), Reply: &reply, Ambiguous: k.acts && unsure(resp.StatusCode)}
 	if told.Error.Code == "ErrorSendAsDenied" {
-		f.Hint = "send as the account's mailbox (from: rewrite lets Postern see to it), or grant it Send As: " +
-			"Add-RecipientPermission -Identity '<address in From>' -AccessRights SendAs -Trustee '<mailbox of the account>'"
+		f.Hint, f.RetryAfter = mail.SendAsHint, mail.SendAsAgain
 	}
 	if kind == fault.Throttled || kind == fault.Temporary || kind == fault.Quota {
 		f.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())

@@ -46,7 +46,7 @@ func TestRefusals(t *testing.T) {
 		ambiguous bool
 	}{
 		"denied":         {reply("403 ErrorAccessDenied Access is denied."), fault.NeedsAdmin, 0, false},
-		"send as":        {reply("403 ErrorSendAsDenied no"), fault.Permanent, 0, false},
+		"send as":        {reply("403 ErrorSendAsDenied no"), fault.Permanent, time.Minute, false},
 		"mailbox full":   {reply("507 ErrorQuotaExceeded full"), fault.NeedsAdmin, 0, false},
 		"too large":      {reply("413 ErrorMessageSizeExceeded no"), fault.Permanent, 0, false},
 		"daily limit":    {reply("429 ErrorExceededMessageLimit no"), fault.Quota, 0, false},

@@ -149,13 +149,25 @@ func TestGraphTakesAMessage(t *testing.T) {
 
 func TestGraphRefusesAMessage(t *testing.T) {
 	t.Parallel()
-	o := newOffice365(t)
-	o.arm("send", world.FaultReply, "403 ErrorAccessDenied no", 1)
-	if _, err := o.try("text"); err == nil || err.Kind != fault.NeedsAdmin || o.doubtful() || o.working != 0 {
-		t.Errorf("got %v, doubtful %v, working %d", err, o.doubtful(), o.working)
-	}
-	if _, err := o.try("text"); err != nil || o.sent() != 1 || o.world.Count("graph_lookup") != 0 {
-		t.Errorf("a second try: %v, sent %d after %d looks", err, o.sent(), o.world.Count("graph_lookup"))
+	for code, want := range map[string]struct {
+		kind  fault.Kind
+		again time.Duration
+		hint  string
+	}{
+		"ErrorAccessDenied": {kind: fault.NeedsAdmin},
+		"ErrorSendAsDenied": {fault.Permanent, mail.SendAsAgain, mail.SendAsHint}, // once more, as over SMTP
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			o := newOffice365(t)
+			o.arm("send", world.FaultReply, "403 "+code+" no", 1)
+			if _, err := o.try("text"); err == nil || err.Kind != want.kind || err.RetryAfter != want.again || err.Hint != want.hint || o.doubtful() || o.working != 0 {
+				t.Errorf("got %+v, doubtful %v, working %d", err, o.doubtful(), o.working)
+			}
+			if _, err := o.try("text"); err != nil || o.sent() != 1 || o.world.Count("graph_lookup") != 0 {
+				t.Errorf("a second try: %v, sent %d after %d looks", err, o.sent(), o.world.Count("graph_lookup"))
+			}
+		})
 	}
 }
 

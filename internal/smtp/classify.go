@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 )
 
 // fault classifies a refusal by its codes: Microsoft changes the words (reference: the
@@ -16,20 +17,16 @@ func (r reply) fault(stage string) *fault.Error {
 	kind, after := r.class(stage)
 	f := &fault.Error{Kind: kind, Op: "smtp " + stage, RetryAfter: after, Reply: r.told(stage)}
 	if r.sendAsDenied() {
-		f.Hint = hintSendAs
+		f.Hint = mail.SendAsHint
 	}
 	return f
 }
-
-const hintSendAs = "send as the account's mailbox (from: rewrite lets Postern see to it), or grant it Send As: " +
-	"Add-RecipientPermission -Identity '<address in From>' -AccessRights SendAs -Trustee '<mailbox of the account>'"
 
 // Waits that Microsoft's documentation names for a code.
 const (
 	waitServerBusy  = 5 * time.Minute  // 4.7.500–699: 5 to 60 minutes
 	waitSuspicion   = 30 * time.Minute // 4.7.850–899
 	waitReceiveRate = time.Hour        // 5.2.121, 5.2.122: 3,600 an hour
-	waitFluke       = time.Minute      // SendAsDenied was seen to pass within seconds
 )
 
 func (r reply) class(stage string) (fault.Kind, time.Duration) {
@@ -103,7 +100,7 @@ const federationDown = "federated STS service was unreachable"
 func (r reply) classByException() (kind fault.Kind, after time.Duration, ok bool) {
 	switch name := r.exception(); {
 	case r.sendAsDenied():
-		return fault.Permanent, waitFluke, true
+		return fault.Permanent, mail.SendAsAgain, true
 	case name == "SubmissionQuotaExceededException":
 		return fault.Quota, 0, true
 	case name == "QuotaExceededException": // our own mailbox is full
