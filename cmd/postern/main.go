@@ -32,8 +32,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	c := &cli{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
 	root := newRoot(c)
-	if calledAsSendmail(os.Args) {
-		root.SetArgs(append([]string{"sendmail"}, os.Args[1:]...))
+	if as := calledAs(os.Args); as != nil {
+		root.SetArgs(append(as, os.Args[1:]...))
 	}
 	err := root.ExecuteContext(ctx)
 	stop()

@@ -52,11 +52,7 @@ func newQueueList(c *cli) *cobra.Command {
 				if err := sayPretending(cmd.Context(), c, a); err != nil {
 					return err
 				}
-				return table(c.stdout, "ID\tACCOUNT\tSTATE\tTRIES\tNEXT\tFROM\tTO\tWHY", func(line func(...string)) {
-					for _, m := range msgs {
-						line(m.ID, m.Account, string(m.State), fmt.Sprint(m.Attempts), next(m), m.From.String(), recipients(m), m.Reason)
-					}
-				})
+				return c.messageTable(msgs)
 			})
 		},
 	}
@@ -67,6 +63,44 @@ func newQueueList(c *cli) *cobra.Command {
 	fl.IntVar(&f.Limit, "limit", 100, "at most so many")
 	return cmd
 }
+
+func (c *cli) messageTable(msgs []relay.Message) error {
+	return table(c.stdout, "ID\tACCOUNT\tSTATE\tTRIES\tNEXT\tFROM\tTO\tWHY", func(line func(...string)) {
+		for _, m := range msgs {
+			line(m.ID, m.Account, string(m.State), fmt.Sprint(m.Attempts), next(m), m.From.String(), recipients(m), m.Reason)
+		}
+	})
+}
+
+// mailq shows what has not gone yet, in the words that scripts look for when there is
+// nothing.
+func (c *cli) mailq(ctx context.Context, a *app.App) error {
+	var waiting []relay.Message
+	for _, s := range []relay.State{relay.Queued, relay.Delivering, relay.Held} {
+		some, err := a.Store.Messages(ctx, relay.Filter{State: s, Limit: mailqMost - len(waiting)})
+		if err != nil {
+			return err
+		}
+		if waiting = append(waiting, some...); len(waiting) >= mailqMost {
+			break
+		}
+	}
+	if len(waiting) == 0 {
+		_, err := fmt.Fprintln(c.stdout, "Mail queue is empty")
+		return err
+	}
+	if err := a.SayWhy(ctx, waiting); err != nil {
+		return err
+	}
+	if err := c.messageTable(waiting); err != nil || len(waiting) < mailqMost {
+		return err
+	}
+	_, err := fmt.Fprintf(c.stderr, "postern: these are the first %d; postern queue list shows others\n", mailqMost)
+	return err
+}
+
+// mailqMost bounds what mailq prints: it has no options to narrow it down.
+const mailqMost = 1000
 
 // narrow adds the flags that choose among messages.
 func narrow(fl *pflag.FlagSet, f *relay.Filter) {

@@ -20,13 +20,15 @@ import (
 	"postern/internal/relay"
 )
 
-// The exit codes of sysexits.h that programs know from sendmail.
+// The exit codes of sysexits.h that programs know from sendmail. EX_TEMPFAIL (75) is not
+// among them: sendmail says so of a message that it has kept, and PHP's mail() takes it
+// for success. What was not kept is EX_OSERR, after which mailers try again too.
 const (
-	exSyntax   = 64 // EX_USAGE
-	exData     = 65 // EX_DATAERR
-	exTempFail = 75 // EX_TEMPFAIL: try again
-	exNoPerm   = 77 // EX_NOPERM
-	exConfig   = 78 // EX_CONFIG
+	exSyntax = 64 // EX_USAGE
+	exData   = 65 // EX_DATAERR
+	exOSErr  = 71 // EX_OSERR: not taken now, try again
+	exNoPerm = 77 // EX_NOPERM
+	exConfig = 78 // EX_CONFIG
 )
 
 // sysexit is an error that says how the process ends.
@@ -38,15 +40,27 @@ type sysexit struct {
 func (e *sysexit) Error() string { return e.err.Error() }
 func (e *sysexit) Unwrap() error { return e.err }
 
-// calledAsSendmail reports whether the binary was started under that name.
-func calledAsSendmail(argv []string) bool {
-	return len(argv) > 0 && strings.TrimSuffix(filepath.Base(argv[0]), ".exe") == "sendmail"
+// calledAs are the arguments that stand for the name under which the binary was started:
+// nil for its own.
+func calledAs(argv []string) []string {
+	if len(argv) == 0 {
+		return nil
+	}
+	switch strings.TrimSuffix(filepath.Base(argv[0]), ".exe") {
+	case "sendmail":
+		return []string{"sendmail"}
+	case "mailq":
+		return []string{"sendmail", "-bp"}
+	case "newaliases":
+		return []string{"sendmail", "-bi"}
+	}
+	return nil
 }
 
 func newSendmail(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sendmail [-t] [-i] [-f SENDER] [-F NAME] [RECIPIENT...]",
-		Short: "Take a message as sendmail does; link the binary as /usr/sbin/sendmail",
+		Short: "Take a message as sendmail does; link the binary as /usr/sbin/sendmail, mailq and newaliases",
 		Long: `Reads a message from standard input and puts it into the queue. It sends as the
 device named by --device, else POSTERN_SENDMAIL_DEVICE, else as the device "sendmail".
 
@@ -56,10 +70,12 @@ device named by --device, else POSTERN_SENDMAIL_DEVICE, else as the device "send
   -F          the sender's name, where the message has no From
   -B TYPE     7BIT or 8BITMIME
   -bm         take a message (the default)
+  -bp         show what waits, as mailq does
+  -bi         nothing, as there are no aliases to build; newaliases asks for it
   -N, -R, -V  taken, without effect: failures are always reported to the sender
   -o, -O, -e, -h, -L, -m, -n, -v, -G, -U  taken, without effect
 
-Exit codes are those of sysexits.h: 64 bad usage, 65 bad message, 75 try again,
+Exit codes are those of sysexits.h: 64 bad usage, 65 bad message, 71 try again,
 77 a sender that the device may not use, 78 no such device.`,
 		Example:            "  postern sendmail -t -i < message.eml\n  printf 'Subject: done\\n\\nIt is.\\n' | postern sendmail boss@contoso.com",
 		DisableFlagParsing: true,
@@ -68,12 +84,19 @@ Exit codes are those of sysexits.h: 64 bad usage, 65 bad message, 75 try again,
 			if err != nil {
 				return err
 			}
-			if p.help {
+			switch {
+			case p.help:
 				return cmd.Help()
+			case p.mode == 'i':
+				_, err := fmt.Fprintln(c.stderr, "postern: there are no aliases here; names without a domain get the mailbox's")
+				return err
 			}
 			a, err := c.open(cmd.Context())
 			if err != nil {
 				return sysexits(err, exConfig)
+			}
+			if p.mode == 'p' {
+				return sysexits(errors.Join(c.mailq(cmd.Context(), a), a.Close()), exConfig)
 			}
 			return sysexits(errors.Join(c.sendmail(cmd.Context(), a, p), a.Close()), exData)
 		},
@@ -88,7 +111,7 @@ func sysexits(err error, invalid int) error {
 	if err == nil || errors.As(err, &done) {
 		return err
 	}
-	code := exTempFail
+	code := exOSErr
 	switch fault.KindOf(err) {
 	case fault.Invalid:
 		code = invalid
@@ -105,6 +128,7 @@ type sendmailArgs struct {
 	from, name, device string
 	recipients         []string
 	fromHeader, dots   bool // -t, and whether a lone dot is text
+	mode               byte // of -b; 0 is a message
 	help               bool
 }
 
@@ -204,10 +228,16 @@ func (p *sendmailArgs) set(opt byte, value string) error {
 		if !strings.EqualFold(value, "7BIT") && !strings.EqualFold(value, "8BITMIME") {
 			return usage("-B %s: allowed are 7BIT and 8BITMIME", value)
 		}
-	case 'b', 'd', 'q', 'C', 'p', 'X':
-		if opt != 'b' || value != "m" {
-			return usage("-%c%s is not what this command does: it takes messages (-bm); the server delivers by itself", opt, value)
+	case 'b':
+		switch value {
+		case "m":
+		case "p", "i":
+			p.mode = value[0]
+		default:
+			return usage("-b%s is not what this command does: it takes messages (-bm) and shows what waits (-bp)", value)
 		}
+	case 'd', 'q', 'C', 'p', 'X':
+		return usage("-%c%s is not what this command does: it takes messages (-bm); the server delivers by itself", opt, value)
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ func TestSendmailArguments(t *testing.T) {
 		{"-f <> -r <a@b>", sendmailArgs{from: "a@b"}},
 		{"-bm -B 8BITMIME -oem -odb -N never -R hdrs -V id -O X=y -em x", sendmailArgs{recipients: []string{"x"}}},
 		{"-FCronDaemon -i -B8BITMIME -oem root", sendmailArgs{name: "CronDaemon", dots: true, recipients: []string{"root"}}},
+		{"-bp", sendmailArgs{mode: 'p'}},
+		{"-bi -v", sendmailArgs{mode: 'i'}},
 		{"-i -- -t", sendmailArgs{dots: true, recipients: []string{"-t"}}},
 		{"--device=web -t", sendmailArgs{device: "web", fromHeader: true}},
 		{"--device web --help", sendmailArgs{device: "web", help: true}},
@@ -38,7 +40,7 @@ func TestSendmailArguments(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"-f", "-bs", "-bd", "-q", "-q1h", "-Z", "-B 9BIT", "-C /etc/x", "--device", "--nope x", "--log-level"} {
+	for _, bad := range []string{"-f", "-bs", "-bd", "-b", "-bpx", "-q", "-q1h", "-Z", "-B 9BIT", "-C /etc/x", "--device", "--nope x", "--log-level"} {
 		if _, err := parsing().parseSendmail(strings.Fields(bad)); exitCode(err) != exSyntax {
 			t.Errorf("%s: %v", bad, err)
 		}

@@ -145,7 +145,7 @@ func (c control) patchMailbox(w http.ResponseWriter, r *http.Request) {
 	patch(w, r, func(into func(any) error) bool {
 		c.sim.World.SetPolicy(r.PathValue("mailbox"), func(p *world.MailboxPolicy) {
 			changed := *p
-			changed.HVEApps = slices.Clone(p.HVEApps) // JSON writes through slices and pointers
+			changed.HVEApps, changed.SendAs = slices.Clone(p.HVEApps), slices.Clone(p.SendAs) // JSON writes through slices and pointers
 			if p.SMTPAuthDisabled != nil {
 				changed.SMTPAuthDisabled = new(*p.SMTPAuthDisabled)
 			}

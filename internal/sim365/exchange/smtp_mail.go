@@ -261,11 +261,11 @@ func (s *smtpSession) atRate(ctx context.Context, perMinute int) string {
 // foreign returns a sender that the mailbox may not use: MAIL FROM, then any of
 // From. The null sender, and a message without From, are nobody else's.
 func (s *smtpSession) foreign(t *transaction) string {
-	if t.from != "" && !strings.EqualFold(t.from, s.mailbox) {
+	if t.from != "" && !s.world.MaySendAs(s.mailbox, t.from) {
 		return t.from
 	}
 	for _, from := range fromAddresses(t.content.raw) {
-		if !strings.EqualFold(from, s.mailbox) {
+		if !s.world.MaySendAs(s.mailbox, from) {
 			return from
 		}
 	}

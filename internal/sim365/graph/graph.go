@@ -271,7 +271,7 @@ func (s *server) submit(mailbox, keepIn string, raw []byte) *problem {
 		return new(badMIME())
 	case len(m.to) == 0:
 		return new(noRecipients())
-	case slices.ContainsFunc(m.from, func(a string) bool { return !strings.EqualFold(a, mailbox) }):
+	case slices.ContainsFunc(m.from, func(a string) bool { return !s.world.MaySendAs(mailbox, a) }):
 		return new(sendAsDenied())
 	case s.world.Policy(mailbox).Full:
 		return new(full())

@@ -185,6 +185,12 @@ func (w *World) Policy(mailbox string) MailboxPolicy {
 	return w.policy(mailbox)
 }
 
+// MaySendAs reports whether a mailbox may name an address as its sender.
+func (w *World) MaySendAs(mailbox, address string) bool {
+	return strings.EqualFold(address, mailbox) ||
+		slices.ContainsFunc(w.Policy(mailbox).SendAs, func(a string) bool { return strings.EqualFold(a, address) })
+}
+
 // SetPolicy changes a mailbox's switches.
 func (w *World) SetPolicy(mailbox string, f func(*MailboxPolicy)) {
 	w.mu.Lock()

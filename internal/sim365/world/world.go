@@ -94,6 +94,9 @@ type MailboxPolicy struct {
 	// HVEApps is Add-HVEAppAccess: the object ids (never client ids) of the enterprise
 	// apps that may send as this High Volume Email account.
 	HVEApps []string `json:"hve_apps"`
+
+	// SendAs is Add-RecipientPermission: the addresses it may send as beside its own.
+	SendAs []string `json:"send_as"`
 }
 
 // Fault is one misbehaviour, armed for the next Times matching requests.
