@@ -78,7 +78,3 @@ func TestDiskErrors(t *testing.T) {
 		}
 	}
 }
-
-func folderTask(name, dir string) Task {
-	return Task{Name: name, Account: "a", Spec: Spec{Handover: Handover{Directory: dir}}}
-}

@@ -526,3 +526,8 @@ func action(d Deed) Action {
 	}
 	return Action{Do: d}
 }
+
+// folderTask hands over to a directory, and leaves the rest as it is by default.
+func folderTask(name, dir string) Task {
+	return Task{Name: name, Account: "a", Spec: Spec{Handover: Handover{Directory: dir}}}
+}
