@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,5 +118,34 @@ func TestStandings(t *testing.T) {
 		}
 		_, err = s.Run(ctx, "letters", "two")
 		failed(t, err, fault.NotFound)
+	})
+}
+
+// A run looks for what is unfinished several times: that must not take as long as the
+// task's ledger is.
+func TestUnfinishedEntriesAreFoundByAnIndex(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		if d.name != "sqlite" {
+			t.Skip("PostgreSQL reads a small table whole whatever there is")
+		}
+		ok(t, opened(t, d).Close())
+		db, err := d.raw()
+		ok(t, err)
+		defer db.Close()
+		rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+store.UnfinishedQuery, "invoices")
+		ok(t, err)
+		defer rows.Close()
+		var plan string
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			ok(t, rows.Scan(&id, &parent, &unused, &step))
+			plan += step + "\n"
+		}
+		ok(t, rows.Err())
+		if !strings.Contains(plan, "entries_state (task=? AND state=?)") {
+			t.Errorf("it goes another way:\n%s", plan)
+		}
 	})
 }

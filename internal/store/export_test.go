@@ -44,3 +44,6 @@ func (s *Store) SearchBy(ctx context.Context, f relay.Filter, patience time.Dura
 func (s *Store) SearchEntriesBy(ctx context.Context, f fetch.Filter, patience time.Duration, step int) ([]fetch.Entry, string, error) {
 	return s.searchEntries(ctx, f, patience, step)
 }
+
+// UnfinishedQuery is what Unfinished asks.
+const UnfinishedQuery = unfinished

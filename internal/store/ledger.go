@@ -39,11 +39,15 @@ func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint
 	return known, err
 }
 
+// unfinished goes along the index entries_state: ordered by the bare folder, SQLite would
+// rather read every entry of the task, by its key.
+const unfinished = `
+	SELECT ` + entryColumns + ` FROM entries WHERE task = $1 AND state IN ('staged', 'saved', 'handed_over', 'action_failed', 'failed')
+	ORDER BY folder || '', uid_validity, LENGTH(uid), uid`
+
 // Unfinished is part of [fetch.Ledger].
 func (s *Store) Unfinished(ctx context.Context, task string) ([]fetch.Entry, error) {
-	return list(ctx, s.db, "read ledger", scanEntry, `
-		SELECT `+entryColumns+` FROM entries WHERE task = $1 AND state IN ('staged', 'saved', 'handed_over', 'action_failed', 'failed')
-		ORDER BY folder, uid_validity, LENGTH(uid), uid`, task)
+	return list(ctx, s.db, "read ledger", scanEntry, unfinished, task)
 }
 
 // Entry is part of [fetch.Ledger].
