@@ -19,25 +19,53 @@ func (r *run) due(e Entry) bool {
 	return false
 }
 
-// act makes the mailbox action for messages that are safe. When the server refuses, the
-// next run asks again; fetching others goes on meanwhile.
+// act makes the mailbox action for messages that are safe: for notes that the server gave
+// in the place of messages, that of failures.
 func (r *run) act(ctx context.Context, src Source, list []*parcel) error {
-	var owed []*parcel
-	var ids []string
-	for _, p := range list {
-		if r.due(p.Entry) {
-			owed, ids = append(owed, p), append(ids, p.UID)
-		}
-	}
-	if len(owed) == 0 || r.opts.DryRun {
+	if r.opts.DryRun {
 		return nil
 	}
-	err := r.do(ctx, src, r.task.After, ids)
+	var whole, notes []*parcel
+	for _, p := range list {
+		switch {
+		case !r.due(p.Entry):
+		case p.Unconverted:
+			notes = append(notes, p)
+		default:
+			whole = append(whole, p)
+		}
+	}
+	if err := r.actOn(ctx, src, r.task.After, whole); err != nil {
+		return err
+	}
+	if err := r.actOn(ctx, src, r.task.Failure.Do, notes); err != nil {
+		return err
+	}
+	for _, p := range notes {
+		if p.State == Parked {
+			r.rec.Failed++
+			r.report(ctx, p.event())
+		}
+	}
+	return nil
+}
+
+// actOn makes one action. When the server refuses, the next run asks again; fetching
+// others goes on meanwhile.
+func (r *run) actOn(ctx context.Context, src Source, do Action, owed []*parcel) error {
+	if len(owed) == 0 {
+		return nil
+	}
+	ids := make([]string, 0, len(owed))
+	for _, p := range owed {
+		ids = append(ids, p.UID)
+	}
+	err := r.do(ctx, src, do, ids)
 	if err != nil && !refusal(err) {
 		return err
 	}
 	if err != nil {
-		err = fmt.Errorf("files are saved, but the messages are not dealt with (%s): %w", r.task.After, err)
+		err = fmt.Errorf("files are saved, but the messages are not dealt with (%s): %w", do, err)
 		r.troubled(err)
 	} else {
 		r.step("acted")
@@ -50,18 +78,10 @@ func (r *run) act(ctx context.Context, src Source, list []*parcel) error {
 		case err == nil && waits:
 			p.Acted = true
 		case err == nil:
-			p.State, p.Reason = Done, doneReason(p.Entry)
+			p.State, p.Reason = p.ended()
 		}
 	}
 	return r.put(ctx, owed...)
-}
-
-// doneReason keeps why nothing was saved, and forgets why an action had failed.
-func doneReason(e Entry) string {
-	if len(e.Files) == 0 {
-		return e.Reason
-	}
-	return ""
 }
 
 // do makes an action; it may be repeated.

@@ -152,7 +152,7 @@ func (r *run) given(ctx context.Context, p *parcel) error {
 	r.told.streak, r.told.probing = 0, false
 	staged := append([]File(nil), p.Files...)
 	if p.State, p.Reason = HandedOver, ""; p.Acted {
-		p.State = Done
+		p.State, p.Reason = p.ended()
 	}
 	if r.disk.private {
 		for i := range p.Files {

@@ -25,7 +25,8 @@
 //	   ▼                                                                         │
 //	 saved ── 7 the target has it; ledger: handed_over ◀─────────────────────────┘
 //	   │ 8 the mailbox action
-//	   │ 9 ledger: done; or action_failed, when the server refuses: 8 again each run
+//	   │ 9 ledger: done; or action_failed, when the server refuses: 8 again each run;
+//	   │   or parked, when the message is a note that the server gave in its place
 //	   ▼
 //	 done
 //
@@ -118,6 +119,8 @@ type About struct {
 	Again   int       `json:"again,omitempty"`   // how often somebody asked for it to be taken again
 	Acted   bool      `json:"acted,omitempty"`   // the mailbox action is made, the target still wants it
 	Receipt string    `json:"receipt,omitempty"` // what the target said when it had everything
+
+	Unconverted bool `json:"unconverted,omitempty"` // it is a note that the server gave in the message's place
 
 	FromName    string    `json:"from_name,omitempty"`
 	FromAddress string    `json:"from_address,omitempty"`

@@ -206,6 +206,8 @@ func (r *run) sort(p *parcel, b mailbox.Brief) (wanted, bool) {
 		rules = candidates(rules, s)
 	}
 	switch most := r.largest(); {
+	case idle(rules) && p.Unconverted:
+		r.refuse(p, unconvertedError())
 	case idle(rules):
 		p.State, p.Reason = NoMatch, ""
 	case b.Size > most:
@@ -309,16 +311,16 @@ func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *
 		err = h.reap(body, r.limits(w.rules), r.largest())
 		r.rec.Bytes += h.summary.Size
 	}
-	if err == nil {
-		err = unconverted(h.summary)
-	}
 	if err != nil {
 		discard(h.surplus(nil))
 		return r.refused(ctx, w.parcel, err, g)
 	}
-	if r.taken(w.parcel, h) {
+	switch taken := r.taken(w.parcel, h); {
+	case taken:
 		g.take = append(g.take, w.parcel)
-	} else {
+	case w.parcel.Unconverted:
+		return r.refused(ctx, w.parcel, unconvertedError(), g)
+	default:
 		g.passed = append(g.passed, w.parcel)
 	}
 	return nil
@@ -357,6 +359,9 @@ func (r *run) taken(p *parcel, h *harvest) bool {
 		return false
 	}
 	p.Rule, p.Files, p.Reason, p.save = rule.Name, files, "", rule.Take
+	if p.Unconverted {
+		p.Reason = notConverted
+	}
 	return true
 }
 

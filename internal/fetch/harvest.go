@@ -241,6 +241,9 @@ func (h *harvest) about(a About) About {
 	s := h.summary
 	a.Subject, a.Size, a.Sent = s.Subject, s.Size, s.Date
 	a.To, a.Cc, a.ReplyTo, a.Warnings = people(s.To), people(s.Cc), people(s.ReplyTo), s.Warnings
+	if a.Unconverted = unconverted(s); a.Unconverted {
+		a.Warnings = append([]string{notConverted}, s.Warnings...)
+	}
 	a.Senders = people(s.From)
 	a.Body = s.Text[:min(len(s.Text), toldText)]
 	a.Body = strings.ToValidUTF8(a.Body, "")

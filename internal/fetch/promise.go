@@ -175,12 +175,19 @@ func (r *run) placed(ctx context.Context, list []*parcel) error {
 	if r.target != nil {
 		return r.advance(ctx, Saved, list)
 	}
-	state := Saved
+	done, owed := list[:0:0], list
 	if r.task.After.None() {
-		state = Done
-		r.rec.Acted += len(list)
+		owed = nil
+		for _, p := range list {
+			if p.Unconverted {
+				owed = append(owed, p)
+			} else {
+				done = append(done, p)
+			}
+		}
+		r.rec.Acted += len(done)
 	}
-	if err := r.advance(ctx, state, list); err != nil {
+	if err := errors.Join(r.advance(ctx, Done, done), r.advance(ctx, Saved, owed)); err != nil {
 		return err
 	}
 	for _, p := range list {

@@ -322,7 +322,8 @@ func (r *run) close(ctx context.Context, e Entry, why string) error {
 		if e.State == Saved && r.target != nil {
 			return nil // the target still wants it, which takes no mailbox
 		}
-		e.State, e.Reason = Done, why
+		e.State, _ = e.ended()
+		e.Reason = why
 	case EntryFailed:
 		e.State, e.Reason = Parked, why+"; "+e.Reason
 	default:
