@@ -223,11 +223,11 @@ func (c *crowd) logIn(ctx context.Context) (*http.Client, error) {
 // pagesList are the pages, and what a filter finds or does not find on them.
 func pagesList() []string {
 	return []string{
-		"/", "/accounts", "/accounts?q=a99", "/accounts/new", "/accounts/a500", "/apps", "/apps/new", "/apps/contoso",
-		"/devices", "/devices?q=d99", "/devices/new", "/devices/d500", "/check", "/guides", "/alerts", "/settings", "/users", "/audit", "/me",
+		"/", "/accounts", "/accounts?q=a99", "/new/account", "/accounts/a500", "/apps", "/new/app", "/apps/contoso",
+		"/devices", "/devices?q=d99", "/new/device", "/devices/d500", "/check", "/guides", "/alerts", "/settings", "/users", "/audit", "/me",
 		"/queue", "/queue?state=queued", "/queue?state=failed", "/queue?account=a007", "/queue?account=nobody", "/queue?device=d500&state=queued",
 		"/queue?text=message+no.+500000.", "/queue?text=nowhere",
-		"/tasks", "/tasks?text=t19", "/tasks/new", "/tasks/t100", "/tasks/t100/edit", "/tasks/t100/runs/r00050001",
+		"/tasks", "/tasks?text=t19", "/new/task", "/tasks/t100", "/tasks/t100/edit", "/tasks/t100/runs/r00050001",
 		"/ledger", "/ledger?state=attention", "/ledger?state=parked", "/ledger?state=staged", "/ledger?task=t100", "/ledger?task=t100&state=attention",
 		"/ledger?task=t100&text=Invoice+no.+5000001.", "/ledger?text=nowhere", "/ledger?task=t100&run=r00050001", "/ledger?folder=INBOX",
 	}

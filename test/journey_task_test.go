@@ -21,7 +21,7 @@ func TestTaskJourney(t *testing.T) {
 
 	b.press(`nav a[href="/tasks"]`)
 	b.says("Tasks", "There is no task yet")
-	b.press(`main a[href="/tasks/new"]`)
+	b.press(`main a[href="/new/task"]`)
 	b.sees("New task")
 	b.fill("#f-name", "bills")
 	b.do(chromedp.SetValue(chromedp.CSS("#f-account"), "invoices"))

@@ -24,7 +24,7 @@ func TestSetUpByPages(t *testing.T) {
 		}
 	}
 
-	status, _, card := g.form(jane, "/devices/new", "name", "copier", "account", "scan", "doors", "smtp")
+	status, _, card := g.form(jane, "/new/device", "name", "copier", "account", "scan", "doors", "smtp")
 	if status != http.StatusOK {
 		t.Fatalf("the device is not made: %d\n%s", status, card)
 	}
@@ -44,7 +44,7 @@ func TestSetUpByPages(t *testing.T) {
 	}
 	waitFor(t, "the copier's mail to go", func() bool { return sentWith(g, "from the copier") == 1 })
 
-	_, _, tried := g.form(jane, "/alerts/new", "by", "mail", "act", "test", "account", "scan", "to", "invoices@contoso.com", "subject", "trial of a route")
+	_, _, tried := g.form(jane, "/new/alert", "by", "mail", "act", "test", "account", "scan", "to", "invoices@contoso.com", "subject", "trial of a route")
 	says(tried, "The test was sent")
 	if n := sentWith(g, "trial of a route"); n != 1 {
 		t.Errorf("%d trials arrived", n)

@@ -81,14 +81,18 @@ func newConfig(c *cli) *cobra.Command {
 		},
 	}, &cobra.Command{
 		Use:     "check",
-		Short:   "Read file, environment and flags, say what is wrong, start nothing",
+		Short:   "Read file, environment and flags, and the files they name; say what is wrong, start nothing",
 		Example: "  postern config check --config postern.toml",
 		Args:    args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			if _, err := c.load(); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err == nil {
+				err = app.CheckConfig(cmd.Context(), cfg)
+			}
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(c.stdout, "configuration is good")
+			_, err = fmt.Fprintln(c.stdout, "configuration is good")
 			return err
 		},
 	})

@@ -26,6 +26,8 @@ type Intake struct {
 	Recent  func(ctx context.Context, f relay.Filter) ([]relay.Message, error)
 	MaxSize int64
 	Now     func() time.Time
+	// TurnedAway hears of every message that was refused for good; nil does not.
+	TurnedAway func()
 }
 
 // Handed is a message handed in.
@@ -43,6 +45,14 @@ type Handed struct {
 
 // Accept is [relay.Relay.Accept] for a device.
 func (in Intake) Accept(ctx context.Context, h Handed) (id string, err error) {
+	id, err = in.accept(ctx, h)
+	if in.TurnedAway != nil && (errors.Is(err, fault.Denied) || errors.Is(err, fault.Invalid)) {
+		in.TurnedAway()
+	}
+	return id, err
+}
+
+func (in Intake) accept(ctx context.Context, h Handed) (id string, err error) {
 	if err := in.may(ctx, h); err != nil {
 		return "", err
 	}

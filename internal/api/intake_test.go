@@ -64,11 +64,16 @@ func TestWhatADeviceMay(t *testing.T) {
 					}
 					return all, nil
 				}}
+			turned := 0
+			in.TurnedAway = func() { turned++ }
 			c.d.Name, c.d.Account, c.d.Senders = "d", "a", []mail.Address{second}
 			c.h.Device, c.h.To, c.h.Body = c.d, []mail.Address{boss}, strings.NewReader("text")
 			_, err := in.Accept(t.Context(), c.h)
 			if fault.KindOf(err) != c.kind || (err == nil) != (c.kind == fault.Unknown) || err == nil && got.s.From != c.from {
 				t.Errorf("%v, from %v", err, got.s.From)
+			}
+			if forGood := c.kind == fault.Denied || c.kind == fault.Invalid; forGood != (turned == 1) {
+				t.Errorf("%d were counted as turned away", turned)
 			}
 			if errors.Is(err, fault.Throttled) && fault.As(err).RetryAfter != 40*time.Second {
 				t.Errorf("wait %v", fault.As(err).RetryAfter)

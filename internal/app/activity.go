@@ -37,7 +37,8 @@ func (a *App) recordActivity(ctx context.Context) error {
 func (a *App) happened() map[string]int64 {
 	s := a.Relay.Stats()
 	return map[string]int64{
-		web.Sent: int64(s.Delivered), web.Refused: int64(s.Failed), web.Fetched: int64(a.Fetch.HandedOver()), //nolint:gosec // nobody sends 2^63 messages
+		web.Sent: int64(s.Delivered), web.GivenUp: int64(s.Failed), web.Fetched: int64(a.Fetch.HandedOver()), //nolint:gosec // nobody sends 2^63 messages
+		web.TurnedAway: int64(a.turned.Load()), //nolint:gosec // as above
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Intake takes messages that do not come through the SMTP door.
 func (a *App) Intake() api.Intake {
-	return api.Intake{Relay: a.Relay, Account: a.accountOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: a.Store.Now}
+	return api.Intake{Relay: a.Relay, Account: a.accountOf, Recent: a.Store.Messages, MaxSize: int64(a.Config.MaxMessage), Now: a.Store.Now, TurnedAway: a.turnAway}
 }
 
 // withAPI puts the API beside the pages.

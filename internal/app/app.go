@@ -60,6 +60,7 @@ type App struct {
 	bridge  atomic.Pointer[bridge.Bridge]      // nil without IMAP and POP3 doors
 	pools   pools
 	backlog atomic.Pointer[backlog] // nil until somebody looked
+	turned  atomic.Uint64           // senders, recipients and messages that the doors turned away
 }
 
 // Open opens the database and the vault and builds the rest, listening nowhere.

@@ -6,6 +6,7 @@ import (
 	"postern/internal/check"
 	"postern/internal/fault"
 	"postern/internal/guide"
+	"postern/internal/vault"
 	"postern/internal/web"
 )
 
@@ -42,6 +43,15 @@ func (c checkRoom) Guides() ([]guide.Road, error) {
 		return nil, err
 	}
 	return g.Roads(), nil
+}
+
+// RoadsFor is part of [web.Checks].
+func (c checkRoom) RoadsFor(acct vault.Account) ([]guide.Road, error) {
+	g, err := guide.Load()
+	if err != nil {
+		return nil, err
+	}
+	return roadsFor(g, acct), nil
 }
 
 // RoadOf is part of [web.Checks].

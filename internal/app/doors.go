@@ -57,7 +57,7 @@ func (a *App) openDoors(ctx context.Context, logins *door.Logins) (doors []openD
 		if l == nil {
 			continue
 		}
-		want.cfg.Logins, want.cfg.Relay, want.cfg.Account, want.cfg.Seen, want.cfg.Keep = logins, a.Relay, a.accountOf, a.seen, readAgain
+		want.cfg.Logins, want.cfg.Relay, want.cfg.Account, want.cfg.Seen, want.cfg.TurnedAway, want.cfg.Keep = logins, a.Relay, a.accountOf, a.seen, a.turnAway, readAgain
 		want.cfg.Hostname, want.cfg.MaxSize, want.cfg.Log = a.hostname(), int64(a.Config.MaxMessage), a.log.With("room", "smtp_door", "listener", want.key)
 		d, err := door.NewSMTP(want.cfg)
 		if err != nil {
@@ -88,6 +88,9 @@ func (a *App) seen(device string, version uint16) {
 		a.log.Warn("a device still needs the legacy listener", "device", device, "tls", tls.VersionName(version))
 	}
 }
+
+// turnAway counts what a door refused for good.
+func (a *App) turnAway() { a.turned.Add(1) }
 
 func (a *App) addresses(w webListeners, doors []openDoor, bridges []bridgeDoor) Addresses {
 	all := Addresses{Web: address(w.plain), HTTPS: address(w.tls)}

@@ -49,10 +49,8 @@ func (a *App) Guide(ctx context.Context, road, account string) (guide.Road, erro
 		return guide.Road{}, err
 	}
 	r, ok := g.Road(road)
-	for _, p := range d.Account.Purposes {
-		if road == "" && !ok {
-			r, ok = g.For(string(d.Account.Method), string(p))
-		}
+	if own := roadsFor(g, d.Account); road == "" && len(own) > 0 {
+		r, ok = own[0], true
 	}
 	if !ok {
 		return guide.Road{}, noGuide(road)
@@ -60,6 +58,15 @@ func (a *App) Guide(ctx context.Context, road, account string) (guide.Road, erro
 	values, err := guideValues(d, reg, a.Store.Now())
 	values["redirect_uri"] = a.Vault.RedirectURI()
 	return r.Fill(values), err
+}
+
+// roadsFor are the roads of an account, by how it signs in and what it is for.
+func roadsFor(g *guide.Guides, acct vault.Account) []guide.Road {
+	purposes := make([]string, len(acct.Purposes))
+	for i, p := range acct.Purposes {
+		purposes[i] = string(p)
+	}
+	return g.For(string(acct.Method), purposes...)
 }
 
 // guideValues are what stands in a guide's sentences.

@@ -175,6 +175,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	count(g.messages, s.Deferred, "deferred")
 	count(g.messages, s.Failed, "failed")
 	count(g.messages, s.Simulated, "simulated")
+	count(g.messages, g.app.turned.Load(), "turned_away")
 	count(g.upstreams, s.Opened, "opened")
 	count(g.upstreams, s.Reused, "reused")
 	gauge(g.inFlight, float64(s.InFlight))

@@ -12,6 +12,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"reflect"
 	"slices"
@@ -169,6 +170,28 @@ func (c *Config) validate() error {
 		return fault.New(fault.Invalid, "configuration", "oidc_client_id is empty, so the other oidc_ keys are for nothing")
 	case c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://"):
 		return fault.New(fault.Invalid, "configuration", "database: allowed is a URL like postgres://user@host/name, or nothing for SQLite")
+	}
+	return c.portsApart()
+}
+
+// portsApart refuses two listeners at one port, which only the start would find out.
+func (c *Config) portsApart() error {
+	type listener struct{ key, host, port string }
+	everywhere := []string{"", "0.0.0.0", "::"}
+	v, seen := reflect.ValueOf(*c), []listener{}
+	for i, k := range Keys() {
+		at, is := v.Field(i).Interface().(Listen)
+		if !is || at.Off() {
+			continue
+		}
+		host, port, _ := net.SplitHostPort(at.String()) // whose form was checked
+		for _, other := range seen {
+			if other.port == port && port != "0" && (other.host == host || slices.Contains(everywhere, host) || slices.Contains(everywhere, other.host)) {
+				return fault.New(fault.Invalid, "configuration", "%s and %s cannot both have port %s", other.key, k.Name, port).
+					WithHint("give one of them another port, or \"off\"")
+			}
+		}
+		seen = append(seen, listener{k.Name, host, port})
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func TestErrorsNameFileLineKeyAndWhatIsAllowed(t *testing.T) {
 		"tls":         {"tls_cert = \"a\"\n", []string{"tls_cert and tls_key"}},
 		"proxy":       {"proxy = \"ftp://u:hidden@p:1\"\n", []string{"postern.toml:1:", "proxy", "socks5://"}},
 		"two keys":    {"master_key_url = \"awskms://x\"\nmaster_key_file = \"f\"\n", []string{"exclude each other"}},
+		"one port":    {"smtp_listen = \":2525\"\nsmtps_listen = \"127.0.0.1:2525\"\n", []string{"smtp_listen and smtps_listen", "2525"}},
 		"database":    {"database = \"mysql://x\"\n", []string{"database", "postgres://"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +84,18 @@ func TestErrorsNameFileLineKeyAndWhatIsAllowed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestListenersMayShareAPortAtDifferentAddresses(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"smtp_listen = \"127.0.0.1:2525\"\nsmtps_listen = \"127.0.0.2:2525\"\n",
+		"smtp_listen = \":0\"\nsmtps_listen = \":0\"\n",
+	} {
+		if _, err := config.Load(write(t, text), noEnv, nil); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 

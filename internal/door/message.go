@@ -50,6 +50,7 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 		return s.trouble("device not read", err)
 	}
 	if d.Policy.MaxSize > 0 && opts.Size > d.Policy.MaxSize {
+		s.turnAway("message refused", slog.Int64("size", opts.Size))
 		return s.tooLarge(d)
 	}
 	if wait := s.door.rates.over(d); wait > 0 {
@@ -83,7 +84,7 @@ func (s *session) mayUse(e *envelope, from mail.Address) error {
 	var err error
 	e.account, err = s.door.accounts.get(e.device.Account, func() (Account, error) { return s.door.cfg.Account(s.ctx, e.device.Account) })
 	if errors.Is(err, fault.NotFound) {
-		s.log(slog.LevelWarn, "sender refused", slog.String("reason", "the device's account does not exist"))
+		s.turnAway("sender refused", slog.String("reason", "the device's account does not exist"))
 		return say(550, "5.7.1", "The account of this device does not exist in Postern")
 	}
 	if err != nil {
@@ -99,7 +100,7 @@ func (s *session) mayUse(e *envelope, from mail.Address) error {
 		e.from = mailbox
 		return nil
 	}
-	s.log(slog.LevelWarn, "sender refused", slog.String("from", from.String()))
+	s.turnAway("sender refused", slog.String("from", from.String()))
 	return say(550, "5.7.1", fmt.Sprintf("This device may not send as <%s>: set its sender to %s, or add the address to its senders in Postern", from, mailbox))
 }
 
@@ -111,7 +112,7 @@ func (s *session) Rcpt(to string, opts *gosmtp.RcptOptions) error {
 	}
 	e, _ := s.message()
 	if err := e.account.Reaches(a); err != nil {
-		s.log(slog.LevelWarn, "recipient refused", slog.Any("error", err))
+		s.turnAway("recipient refused", slog.Any("error", err))
 		return say(550, "5.7.1", said(err))
 	}
 	notice, err := recipientNoticeOf(*opts)
@@ -155,16 +156,16 @@ func (s *session) notAccepted(d Device, err error) error {
 	var reply *gosmtp.SMTPError
 	switch {
 	case errors.As(err, &reply): // the reader's: the message is too large
-		s.log(slog.LevelWarn, "message refused", slog.String("reason", reply.Message))
+		s.turnAway("message refused", slog.String("reason", reply.Message))
 		if reply.Code == gosmtp.ErrDataTooLarge.Code {
 			return s.tooLarge(d)
 		}
 		return reply
 	case errors.Is(err, fault.Denied):
-		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
+		s.turnAway("message refused", slog.Any("error", err))
 		return say(550, "5.7.1", "The message was not accepted: "+said(err))
 	case errors.Is(err, fault.Invalid):
-		s.log(slog.LevelWarn, "message refused", slog.Any("error", err))
+		s.turnAway("message refused", slog.Any("error", err))
 		return say(554, "5.6.0", "The message was not accepted: "+err.Error())
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gosmtp.ErrDataReset), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 		s.log(slog.LevelWarn, "message broken off", slog.Any("error", err))
@@ -174,6 +175,14 @@ func (s *session) notAccepted(d Device, err error) error {
 		return say(452, "4.3.1", "There is no room for mail now, try again later")
 	}
 	return s.trouble("message not stored", err)
+}
+
+// turnAway logs what is refused for good, and counts it.
+func (s *session) turnAway(what string, why slog.Attr) {
+	s.log(slog.LevelWarn, what, why)
+	if s.door.cfg.TurnedAway != nil {
+		s.door.cfg.TurnedAway()
+	}
 }
 
 // said is an error with its next step, for a device's log.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,36 @@ func TestPolicyAtTheDoor(t *testing.T) {
 			kept, bodies := g.shelf.all()
 			if len(kept) != c.kept || !strings.Contains(strings.Join(bodies, ""), c.body) {
 				t.Errorf("kept %d: %q", len(kept), bodies)
+			}
+		})
+	}
+}
+
+// TestTurnedAwayIsCounted wants each sender, recipient and message that is refused for
+// good to be told once, and nothing else.
+func TestTurnedAwayIsCounted(t *testing.T) {
+	t.Parallel()
+	const begin = "C: MAIL FROM:<office@contoso.com>\nS: 250\nC: RCPT TO:<a@example.net>\nS: 250\nC: DATA\nS: 354\n"
+	for name, c := range map[string]struct {
+		policy door.Policy
+		play   string
+		want   int32
+	}{
+		"taken":            {door.Policy{}, plainLogin + begin + "C: x\nC: .\nS: 250\n", 0},
+		"sender":           {door.Policy{}, plainLogin + "C: MAIL FROM:<ceo@contoso.com>\nS: 550 5.7.1\n", 1},
+		"From":             {door.Policy{}, plainLogin + begin + "C: From: ceo@contoso.com\nC:\nC: x\nC: .\nS: 550\n" + begin + "C: x\nC: .\nS: 250\n", 1},
+		"size, announced":  {door.Policy{MaxSize: 1000}, plainLogin + "C: MAIL FROM:<office@contoso.com> SIZE=1001\nS: 552 5.3.4\n", 1},
+		"size, turned out": {door.Policy{MaxSize: 1000}, plainLogin + begin + "C: " + strings.Repeat("x", 1000) + "\nC: .\nS: 552 5.3.4\n", 1},
+		"for now":          {door.Policy{PerMinute: 1}, plainLogin + begin + "C: x\nC: .\nS: 250\nC: MAIL FROM:<office@contoso.com>\nS: 451\n", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var turned atomic.Int32
+			g := open(t, func(cfg *door.SMTPConfig, _ *shelf) { cfg.TurnedAway = func() { turned.Add(1) } })
+			g.change(func(d *door.Device) { d.Policy = c.policy })
+			g.dial(t).play(file(t, "opening") + c.play)
+			if got := turned.Load(); got != c.want {
+				t.Errorf("%d were turned away, want %d", got, c.want)
 			}
 		})
 	}

@@ -34,6 +34,9 @@ type SMTPConfig struct {
 	Listed   bool // devices whose policy says so submit without login and TLS from their networks (25)
 	// Seen hears of every login, and with which TLS version it came; nil does not.
 	Seen func(device string, version uint16)
+	// TurnedAway hears of every sender, recipient and message of a device that was refused
+	// for good; nil does not.
+	TurnedAway func()
 
 	Hostname      string
 	MaxSize       int64         // octets of a message; 150 MB

@@ -65,14 +65,24 @@ func (g *Guides) Road(name string) (Road, bool) {
 	return g.roads[i], true
 }
 
-// For is the road of an account with that method, for one of its purposes.
-func (g *Guides) For(method, purpose string) (Road, bool) {
-	fits := func(r Road) bool { return slices.Contains(r.Methods, method) && slices.Contains(r.Purposes, purpose) }
-	i := slices.IndexFunc(g.roads, fits)
-	if i < 0 {
-		return Road{}, false
+// For are the roads of an account with that method, for any of its purposes, the one it
+// most likely takes first. Where none is for what the account does, the way to sign in is
+// still that of its method: the first road with it.
+func (g *Guides) For(method string, purposes ...string) []Road {
+	var fit, other []Road
+	for _, r := range g.roads {
+		switch {
+		case !slices.Contains(r.Methods, method):
+		case slices.ContainsFunc(purposes, func(p string) bool { return slices.Contains(r.Purposes, p) }):
+			fit = append(fit, r)
+		default:
+			other = append(other, r)
+		}
 	}
-	return g.roads[i], true
+	if len(fit) == 0 {
+		return other[:min(1, len(other))]
+	}
+	return fit
 }
 
 // Fill puts values in the place of {names}, as the catalogue does in its entries: quoted

@@ -20,10 +20,9 @@ import (
 func OpenPostgres(ctx context.Context, url string, opts Options) (*Store, error) {
 	const op = "open the database"
 	opts = opts.withDefaults()
-	cfg, err := pgx.ParseConfig(url) // its errors hide the password
+	cfg, err := parsePostgres(url)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, op, "the database URL cannot be read: %w", err).
-			WithHint("it looks like postgres://user:password@host:5432/name")
+		return nil, err
 	}
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(opts.MaxConns + 1) // one shows that we live
@@ -45,6 +44,21 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*Store, error)
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// CheckPostgres says what is wrong with the URL of a database, without connecting.
+func CheckPostgres(url string) error {
+	_, err := parsePostgres(url)
+	return err
+}
+
+func parsePostgres(url string) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(url) // its errors hide the password
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "open the database", "the database URL cannot be read: %w", err).
+			WithHint("it looks like postgres://user:password@host:5432/name")
+	}
+	return cfg, nil
 }
 
 // migrateLocked lets one node at a time migrate. The lock belongs to a connection

@@ -102,7 +102,7 @@ func keyOf(h *keyset.Handle) (Key, error) {
 // LoadOrCreateKey reads the key file, or makes one that only its owner can read.
 // Of two processes that start at once, both end up with the same key.
 func LoadOrCreateKey(path string) (key Key, created bool, err error) {
-	key, err = loadKey(path)
+	key, err = LoadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, false, err
 	}
@@ -111,17 +111,18 @@ func LoadOrCreateKey(path string) (key Key, created bool, err error) {
 		return Key{}, false, fault.New(fault.Invalid, "make the master key", "%w", err).
 			WithHint("name a file in a directory Postern may write to: master_key_file")
 	}
-	key, err = loadKey(path)
+	key, err = LoadKey(path)
 	return key, created, err
 }
 
-func loadKey(path string) (Key, error) {
+// LoadKey reads the key file; one that is missing is fs.ErrNotExist.
+func LoadKey(path string) (Key, error) {
 	h, err := readKeyFile(path)
 	if err != nil {
 		return Key{}, err
 	}
 	k, err := keyOf(h)
-	k.again = func() (Key, error) { return loadKey(path) }
+	k.again = func() (Key, error) { return LoadKey(path) }
 	return k, err
 }
 

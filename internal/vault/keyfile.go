@@ -81,7 +81,7 @@ func (f *keyFile) add() (Key, error) {
 	if err := f.write(h); err != nil {
 		return Key{}, err
 	}
-	return loadKey(f.path)
+	return LoadKey(f.path)
 }
 
 // only is the key that add made, alone.

@@ -11,6 +11,7 @@ import (
 
 	"postern/internal/declare"
 	"postern/internal/fault"
+	"postern/internal/guide"
 	"postern/internal/secret"
 	"postern/internal/vault"
 )
@@ -28,6 +29,7 @@ type accountPage struct {
 	Foreign  string // the origin the browser used, when it is not the public one
 	Form     form   // of the password
 	Step     advised
+	Guides   []guide.Road // of its kind
 }
 
 // account shows one.
@@ -54,6 +56,9 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, status int,
 	if p.Checks, err = s.Identities.LastFound(ctx, p.Account.Name); err != nil {
 		s.trouble(r, &p.sheet, err, "What the last checks found could not be looked up.")
 	}
+	if p.Guides, err = s.Checks.RoadsFor(p.Account); err != nil {
+		s.trouble(r, &p.sheet, err, "The guides could not be read.")
+	}
 	if s.foreign(r) {
 		p.Foreign = r.Host
 	}
@@ -70,26 +75,6 @@ func (s *Server) endsOf(ctx context.Context, a vault.Account) ([]vault.Expiry, e
 		own := e.Kind == "grant" || e.Kind == "app_password"
 		return e.Stage == vault.Far || own && e.Subject != a.Name || !own && e.Subject != a.App
 	}), err
-}
-
-// Guide is the way to set such an account up.
-func (p accountPage) Guide() string {
-	return guideFor(p.Account) + "?account=" + url.QueryEscape(p.Account.Name)
-}
-
-// guideFor names the guide of an account's road.
-func guideFor(a vault.Account) string {
-	switch {
-	case a.Method == vault.Password:
-		return "/guides/hve-password"
-	case a.May(vault.HVE):
-		return "/guides/hve"
-	case a.Method == vault.Application:
-		return "/guides/application"
-	case a.Method == vault.AppPassword:
-		return "/guides/app-password"
-	}
-	return "/guides/delegated"
 }
 
 // checkOf is the page that checks an account's connection, for the first of its purposes.

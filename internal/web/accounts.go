@@ -15,8 +15,8 @@ import (
 func (s *Server) accountPlaces() []place {
 	return []place{
 		{"GET /accounts", viewer, s.accounts},
-		{"GET /accounts/new", admin, s.newAccount},
-		{"POST /accounts/new", admin, s.makeAccount},
+		{"GET /new/account", admin, s.newAccount},
+		{"POST /new/account", admin, s.makeAccount},
 		{"GET /accounts/{name}", viewer, s.account},
 		{"GET /accounts/{name}/edit", admin, s.editAccount},
 		{"POST /accounts/{name}/edit", admin, s.saveAccount},

@@ -31,9 +31,9 @@ const alertsPath = "/alerts"
 func (s *Server) alertPlaces() []place {
 	return []place{
 		{"GET /alerts", viewer, s.alertList},
-		{"GET /alerts/new", admin, s.newAlert},
-		{"POST /alerts/new", admin, s.createAlert},
-		{"POST /alerts/preview", admin, s.previewAlert},
+		{"GET /new/alert", admin, s.newAlert},
+		{"POST /new/alert", admin, s.createAlert},
+		{"POST /preview/alert", admin, s.previewAlert},
 		{"GET /alerts/{name}", viewer, s.alertPage},
 		{"POST /alerts/{name}", admin, s.changeAlert},
 		{"POST /alerts/{name}/delete", admin, s.deleteAlert},

@@ -24,9 +24,9 @@ func TestAlertList(t *testing.T) {
 func TestAlertRouteIsSaved(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.admin(s.request("GET", "/alerts/new?by=mail", nil))
+	a := s.admin(s.request("GET", "/new/alert?by=mail", nil))
 	a.says(t, "scan – scan@contoso.com", "!invoices – invoices@contoso.com", ".NextStep", "Postern: account scan (scan@contoso.com) is paused until somebody signs in")
-	a = s.admin(s.request("POST", "/alerts/new", url.Values{
+	a = s.admin(s.request("POST", "/new/alert", url.Values{
 		"by": {"mail"}, "name": {"desk"}, "account": {"scan"}, "to": {"a@contoso.com\r\nb@contoso.com"}, "from_name": {"Gate"}, "events": {"disk_low", "disk_free"},
 		"subject": {"{{.What}}"}, "text": {"{{.What}}\r\n{{.Why}}\r\n"}, "per_hour": {"6"},
 	}))
@@ -63,7 +63,7 @@ func TestWebhookSecretIsShownOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	hook := url.Values{"by": {"webhook"}, "name": {"pager"}, "webhook": {"https://pager.contoso.com/x"}}
-	s.admin(s.request("POST", "/alerts/new", hook)).says(t, "The secret that signs", s.alerts.secrets[alert.SecretName("pager")].Reveal())
+	s.admin(s.request("POST", "/new/alert", hook)).says(t, "The secret that signs", s.alerts.secrets[alert.SecretName("pager")].Reveal())
 	kept := s.alerts.secrets[alert.SecretName("pager")].Reveal()
 	if len(kept) < 16 {
 		t.Fatalf("made %q", kept)
@@ -112,7 +112,7 @@ func TestAlertFormMarksWhatIsWrong(t *testing.T) {
 				for k, v := range c.typed {
 					typed[k] = v
 				}
-				a := s.admin(s.request("POST", "/alerts/new", typed))
+				a := s.admin(s.request("POST", "/new/alert", typed))
 				a.says(t, c.says)
 				if a.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(a.body, `id="f-`+c.field+`-wrong"`) {
 					t.Errorf("status %d, field %s: %s", a.StatusCode, c.field, a.body)
@@ -128,7 +128,7 @@ func TestAlertFormMarksWhatIsWrong(t *testing.T) {
 func TestAlertIsTestedUnsaved(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.admin(s.request("POST", "/alerts/new", url.Values{"by": {"mail"}, "act": {"test"}, "account": {"scan"}, "to": {"a@contoso.com"}, "subject": {"mine {{.What}}"}}))
+	a := s.admin(s.request("POST", "/new/alert", url.Values{"by": {"mail"}, "act": {"test"}, "account": {"scan"}, "to": {"a@contoso.com"}, "subject": {"mine {{.What}}"}}))
 	a.says(t, "The test was sent", "250 2.0.0 OK <b>queued</b>", "mine account scan")
 	if got := s.alerts.tested[0]; got.Account != "scan" || got.Subject != "mine {{.What}}" || len(s.applied) != 0 {
 		t.Errorf("tested %+v", got)
@@ -142,11 +142,11 @@ func TestAlertIsTestedUnsaved(t *testing.T) {
 func TestAlertPreview(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.admin(s.request("POST", "/alerts/preview", url.Values{"subject": {"To {{.Account}}"}, "text": {"<b>{{.Why}}</b>"}, "html": {"<p>{{.What}}</p>"}}))
+	a := s.admin(s.request("POST", "/preview/alert", url.Values{"subject": {"To {{.Account}}"}, "text": {"<b>{{.Why}}</b>"}, "html": {"<p>{{.What}}</p>"}}))
 	if !strings.Contains(a.body, "To scan") || !strings.Contains(a.body, "&lt;b&gt;AADSTS700082") || strings.Contains(a.body, "<html") {
 		t.Errorf("preview %q", a.body)
 	}
-	if a := s.admin(s.request("POST", "/alerts/preview", url.Values{"text": {"{{.Nothing}}"}})); !strings.Contains(a.body, ".Nothing is not known") {
+	if a := s.admin(s.request("POST", "/preview/alert", url.Values{"text": {"{{.Nothing}}"}})); !strings.Contains(a.body, ".Nothing is not known") {
 		t.Errorf("preview of a bad template %q", a.body)
 	}
 }
@@ -155,7 +155,7 @@ func TestAlertPreview(t *testing.T) {
 func TestEventsAreSaidInPlainWords(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	a := s.admin(s.request("GET", "/alerts/new", nil))
+	a := s.admin(s.request("GET", "/new/alert", nil))
 	for _, e := range alert.Events() {
 		_, rest, _ := strings.Cut(a.body, `value="`+string(e)+`"`)
 		_, label, _ := strings.Cut(rest, "<span>")

@@ -77,11 +77,8 @@ func appName(d declare.App, apps []vault.App) string {
 	return named(text, func(name string) bool { return there(apps, name) })
 }
 
-// there reports whether a name is taken; an app named new would have this form as its page.
+// there reports whether a name is taken.
 func there(apps []vault.App, name string) bool {
-	if name == "new" {
-		return true
-	}
 	for _, a := range apps {
 		if a.Name == name {
 			return true

@@ -17,8 +17,8 @@ import (
 func (s *Server) appPlaces() []place {
 	return []place{
 		{"GET /apps", viewer, s.apps},
-		{"GET /apps/new", admin, s.newApp},
-		{"POST /apps/new", admin, s.makeApp},
+		{"GET /new/app", admin, s.newApp},
+		{"POST /new/app", admin, s.makeApp},
 		{"GET /apps/{name}", viewer, s.app},
 		{"POST /apps/{name}", admin, s.saveApp},
 		{"POST /apps/{name}/certificate", admin, s.makeCertificate},

@@ -47,9 +47,9 @@ func TestChangeAnApp(t *testing.T) {
 	if a.says(t, "Type a date"); strings.Contains(a.body, "n3w") || !strings.Contains(a.body, `value="kept-as-typed"`) {
 		t.Errorf("what was typed:\n%s", a.body)
 	}
-	s.send("/apps/new", "cloud", "global", "client_id", clientID, "tenant", "fabrikam.com").leads(t, "/apps/fabrikam")
-	s.send("/apps/new", "name", "contoso", "cloud", "global").says(t, "There is an app registration of this name already.")
-	s.adminGet("/apps/new").says(t, "New app registration", s.url+"/register_microsoft_graph_api/")
+	s.send("/new/app", "cloud", "global", "client_id", clientID, "tenant", "fabrikam.com").leads(t, "/apps/fabrikam")
+	s.send("/new/app", "name", "contoso", "cloud", "global").says(t, "There is an app registration of this name already.")
+	s.adminGet("/new/app").says(t, "New app registration", s.url+"/register_microsoft_graph_api/")
 }
 
 func TestCertificateOfAnApp(t *testing.T) {

@@ -117,8 +117,8 @@ func TestPagesFitEveryScreen(t *testing.T) {
 	s.device("POST", "scan", "")
 	s.enters(ctx)
 	auth := s.url
-	pages := []string{auth + "/accounts", auth + "/accounts/scan", auth + "/accounts/invoices", auth + "/accounts/fax", auth + "/accounts/new", auth + "/accounts/scan/edit",
-		auth + "/accounts/scan/signin?since=4102444800", auth + "/apps", auth + "/apps/contoso", auth + "/apps/new",
+	pages := []string{auth + "/accounts", auth + "/accounts/scan", auth + "/accounts/invoices", auth + "/accounts/fax", auth + "/new/account", auth + "/accounts/scan/edit",
+		auth + "/accounts/scan/signin?since=4102444800", auth + "/apps", auth + "/apps/contoso", auth + "/new/app",
 		auth + "/accounts/scan/device?still", s.url + "/signin/abc", s.url + web.CallbackPath, s.url + web.CallbackPath + "?state=s1&code=c1", "invitation"}
 	for _, scheme := range []string{"light", "dark"} {
 		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -58,11 +59,15 @@ func (s span) bars() int { return int(s.Back / s.While) }
 
 // chart is one series, drawn here: a picture for the eyes, a sentence for who hears it.
 type chart struct {
-	Kind, Title, Unit string
-	Total, Highest    string
-	From              time.Time
-	SVG               template.HTML
+	Title, Unit    string
+	kinds          []tally
+	Total, Highest string
+	From           time.Time
+	SVG            template.HTML
 }
+
+// tally is something that a chart counts, and its name where there are several.
+type tally struct{ kind, name string }
 
 // happenedRow is a while of the table behind the charts.
 type happenedRow struct {
@@ -73,23 +78,45 @@ type happenedRow struct {
 // charts draws what happened, and lists the whiles in which something did.
 func charts(all []Happened, s span, now time.Time) ([]chart, []happenedRow) {
 	from, n := s.since(now), s.bars()
-	kinds := chartWords()
-	series := make([][]int64, len(kinds))
-	for i := range kinds {
+	drawn := chartWords()
+	series, sums := make([][]int64, len(drawn)), map[string]int64{}
+	for i := range drawn {
 		series[i] = make([]int64, n)
 	}
 	for _, h := range all {
 		at := int(h.At.Sub(from) / s.While)
-		for i := range kinds {
-			if kinds[i].Kind == h.Kind && at >= 0 && at < n && !h.At.Before(from) {
+		if at < 0 || at >= n || h.At.Before(from) {
+			continue
+		}
+		sums[h.Kind] += h.N
+		for i := range drawn {
+			if drawn[i].counts(h.Kind) {
 				series[i][at] += h.N
 			}
 		}
 	}
-	for i := range kinds {
-		kinds[i].draw(series[i], from, s)
+	for i := range drawn {
+		drawn[i].name(sums)
+		drawn[i].draw(series[i], from, s)
 	}
-	return kinds, rowsOf(series, from, s)
+	return drawn, rowsOf(series, from, s)
+}
+
+// counts reports whether what is of a kind is in the chart.
+func (c *chart) counts(kind string) bool {
+	return slices.ContainsFunc(c.kinds, func(k tally) bool { return k.kind == kind })
+}
+
+// name says of a chart that counts several things how many of each there were.
+func (c *chart) name(sums map[string]int64) {
+	if len(c.kinds) < 2 {
+		return
+	}
+	parts := make([]string, len(c.kinds))
+	for i, k := range c.kinds {
+		parts[i] = number(sums[k.kind]) + " " + k.name
+	}
+	c.Unit = strings.Join(parts, ", ")
 }
 
 func rowsOf(series [][]int64, from time.Time, s span) []happenedRow {
@@ -110,10 +137,10 @@ func rowsOf(series [][]int64, from time.Time, s span) []happenedRow {
 // chartWords are the charts there are.
 func chartWords() []chart {
 	return []chart{
-		{Kind: Sent, Title: "Sent", Unit: "messages handed to Microsoft"},
-		{Kind: Fetched, Title: "Fetched", Unit: "messages taken out of mailboxes"},
-		{Kind: Waiting, Title: "Waiting", Unit: "messages in the queue, at most"},
-		{Kind: Refused, Title: "Refused", Unit: "messages given up"},
+		{Title: "Sent", Unit: "messages handed to Microsoft", kinds: []tally{{kind: Sent}}},
+		{Title: "Fetched", Unit: "messages taken out of mailboxes", kinds: []tally{{kind: Fetched}}},
+		{Title: "Waiting", Unit: "messages in the queue, at most", kinds: []tally{{kind: Waiting}}},
+		{Title: "Refused", kinds: []tally{{GivenUp, "messages given up"}, {TurnedAway, "turned away at the doors"}}},
 	}
 }
 
@@ -130,7 +157,7 @@ func (c *chart) draw(series []int64, from time.Time, s span) {
 		highest, total = max(highest, n), total+n
 	}
 	c.From, c.Total, c.Highest = from, number(total), number(highest)
-	if c.Kind == Waiting { // a level adds up to nothing
+	if c.counts(Waiting) { // a level adds up to nothing
 		c.Total = number(series[len(series)-1])
 	}
 	step := float64(chartWidth) / float64(len(series))
@@ -144,12 +171,15 @@ func (c *chart) draw(series []int64, from time.Time, s span) {
 	said := fmt.Sprintf("%s, the last %s: %s. The most in %s was %s.", c.Title, s.Label, sumWords(*c, total, series), whileWords(s.While), c.Highest)
 	c.SVG = template.HTML(fmt.Sprintf(`<svg class="chart %s" viewBox="0 0 %d %d" preserveAspectRatio="none" role="img" aria-labelledby="c-%[1]s-t c-%[1]s-d">`+ //nolint:gosec // numbers and our own words
 		`<title id="c-%[1]s-t">%[4]s</title><desc id="c-%[1]s-d">%[5]s</desc><path class="ground" d="M0 %[3]dH%[2]d"/><path class="bars" d="%[6]s"/></svg>`,
-		c.Kind, chartWidth, chartHeight, c.Title, said, path.String()))
+		strings.ToLower(c.Title), chartWidth, chartHeight, c.Title, said, path.String()))
 }
 
 func sumWords(c chart, total int64, series []int64) string {
-	if c.Kind == Waiting {
+	if c.counts(Waiting) {
 		return number(series[len(series)-1]) + " now"
+	}
+	if len(c.kinds) > 1 {
+		return number(total) + ": " + c.Unit
 	}
 	return number(total) + " " + c.Unit
 }

@@ -26,8 +26,10 @@ type Checks interface {
 	TryConnection(ctx context.Context, w CheckWish, onStage func(check.Stage)) (check.Report, error)
 	// KnownChecks are what the last checks of an account found.
 	KnownChecks(ctx context.Context, account string) ([]check.Report, error)
-	// Guides are all roads; RoadOf is one, filled in for an account, or for nobody when "".
+	// Guides are all roads; RoadsFor are those of an account, the likeliest first; RoadOf is
+	// one, filled in for an account, or for nobody when "".
 	Guides() ([]guide.Road, error)
+	RoadsFor(acct vault.Account) ([]guide.Road, error)
 	RoadOf(ctx context.Context, road, account string) (guide.Road, error)
 }
 

@@ -13,6 +13,7 @@ import (
 	"postern/internal/check"
 	"postern/internal/fault"
 	"postern/internal/guide"
+	"postern/internal/vault"
 	"postern/internal/web"
 )
 
@@ -59,6 +60,14 @@ func (f *fakeChecks) Guides() ([]guide.Road, error) {
 		return nil, err
 	}
 	return g.Roads(), nil
+}
+
+func (f *fakeChecks) RoadsFor(acct vault.Account) ([]guide.Road, error) {
+	g, err := guide.Load()
+	if err != nil {
+		return nil, err
+	}
+	return g.For(string(acct.Method), string(acct.Purposes[0])), nil
 }
 
 func (f *fakeChecks) RoadOf(_ context.Context, road, account string) (guide.Road, error) {

@@ -44,8 +44,8 @@ const devicesPath = "/devices"
 func (s *Server) devicePlaces() []place {
 	return []place{
 		{"GET /devices", viewer, s.deviceList},
-		{"GET /devices/new", admin, s.newDevice},
-		{"POST /devices/new", admin, s.createDevice},
+		{"GET /new/device", admin, s.newDevice},
+		{"POST /new/device", admin, s.createDevice},
 		{"GET /devices/{name}", viewer, s.devicePage},
 		{"POST /devices/{name}", admin, s.changeDevice},
 		{"POST /devices/{name}/password", admin, s.replaceDevicePassword},

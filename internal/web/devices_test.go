@@ -32,8 +32,8 @@ func TestDeviceList(t *testing.T) {
 func TestDeviceIsMade(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.admin(s.request("GET", "/devices/new", nil)).says(t, "scan – scan@contoso.com")
-	a := s.admin(s.request("POST", "/devices/new", url.Values{
+	s.admin(s.request("GET", "/new/device", nil)).says(t, "scan – scan@contoso.com")
+	a := s.admin(s.request("POST", "/new/device", url.Values{
 		"name": {"erp"}, "account": {"scan"}, "from": {"rewrite"}, "senders": {"a@contoso.com, b@contoso.com"},
 		"networks": {"10.0.0.0/8\n192.0.2.1"}, "max_size": {"10MB"}, "per_minute": {"30"}, "doors": {"smtp", "imap"}, "mailboxes": {"sales@contoso.com"},
 	}))
@@ -72,7 +72,7 @@ func TestDeviceFormKeepsWhatWasTyped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			a := s.admin(s.request("POST", "/devices/new", c.typed))
+			a := s.admin(s.request("POST", "/new/device", c.typed))
 			if a.StatusCode != http.StatusUnprocessableEntity {
 				t.Errorf("status %d", a.StatusCode)
 			}

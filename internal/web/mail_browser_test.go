@@ -30,7 +30,7 @@ func TestMailPagesFitEveryScreen(t *testing.T) {
 	must(t, s.mail.store.PutLines(t.Context(), "run1", 0, fetch.Line{At: time.Now(), Text: "uid 1 done: Invoice 1 → 2026/invoice 1.pdf"}))
 	s.readers.open = []bridge.Session{reading("tickets"), reading("the-probe-of-the-monitoring-that-has-a-long-name")}
 	fitEveryScreen(t, ctx, s, "mail", []string{
-		"/queue", "/queue/" + failed.ID, "/tasks", "/tasks/new", "/tasks/invoices", "/tasks/letters-of-the-whole-house/edit", "/tasks/invoices/runs/run1",
+		"/queue", "/queue/" + failed.ID, "/tasks", "/new/task", "/tasks/invoices", "/tasks/letters-of-the-whole-house/edit", "/tasks/invoices/runs/run1",
 		"/ledger", "/ledger/entry?at=" + url.QueryEscape(e.Mark().String()), "/sessions",
 	})
 }

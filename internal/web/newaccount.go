@@ -169,9 +169,6 @@ func hostsOnly(f form, apps []vault.App) (string, []declare.App) {
 // accountName is the name typed, or what stands before the @ of the mailbox.
 func (s *Server) accountName(r *http.Request, f *form, mailbox string) string {
 	taken := func(name string) bool {
-		if name == "new" { // whose page would be this one
-			return true
-		}
 		_, err := s.accountNamed(r, name)
 		if err != nil && !errors.Is(err, fault.NotFound) {
 			f.refuse(err)

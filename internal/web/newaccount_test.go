@@ -18,8 +18,8 @@ func TestNewAccountGoesOnToMicrosoft(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.vault.apps = nil
-	s.adminGet("/accounts/new").says(t, "How Postern gets in", "GCC High", "21Vianet", s.url+"/register_microsoft_graph_api/", "!A new one")
-	a := s.send("/accounts/new", "road", "delegated", "cloud", "usgov", "client_id", clientID, "tenant", "fabrikam.onmicrosoft.us",
+	s.adminGet("/new/account").says(t, "How Postern gets in", "GCC High", "21Vianet", s.url+"/register_microsoft_graph_api/", "!A new one")
+	a := s.send("/new/account", "road", "delegated", "cloud", "usgov", "client_id", clientID, "tenant", "fabrikam.onmicrosoft.us",
 		"proof", "secret", "secret", "s3cret-value", "secret_expires", "2027-05-01", "mailbox", "fax.line@fabrikam.us", "purposes", "send", "purposes", "imap")
 	if a.Header.Get("Location") != provider {
 		t.Fatalf("%d to %q: %s", a.StatusCode, a.Header.Get("Location"), a.text)
@@ -75,7 +75,7 @@ func TestNewAccountByOtherRoads(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.vault.apps = append(s.vault.apps, own)
-			s.send("/accounts/new", c.fields...).leads(t, c.to)
+			s.send("/new/account", c.fields...).leads(t, c.to)
 			if len(s.applied) != 1 || !c.says(s.applied[0]) {
 				t.Errorf("applied %+v", s.applied)
 			}
@@ -86,8 +86,8 @@ func TestNewAccountByOtherRoads(t *testing.T) {
 func TestNewAccountSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.send("/accounts/new").says(t, "Choose one.", "Tick at least one.", "Fill this in.")
-	a := s.send("/accounts/new", "road", "delegated", "app", "", "cloud", "custom", "authority", "http://id.example", "smtp", "smtp.example", "client_id", "x",
+	s.send("/new/account").says(t, "Choose one.", "Tick at least one.", "Fill this in.")
+	a := s.send("/new/account", "road", "delegated", "app", "", "cloud", "custom", "authority", "http://id.example", "smtp", "smtp.example", "client_id", "x",
 		"tenant", "contoso.com", "proof", "secret", "secret", "s3cret-value", "mailbox", "scan", "purposes", "send", "name", "scan", "app_name", "contoso")
 	a.says(t, "begins with https://", "Type host and port", "This is not a mail address", "There is an account of this name already", "There is an app registration of this name already")
 	if strings.Contains(a.body, "s3cret") || !strings.Contains(a.body, `value="smtp.example"`) || len(s.applied) > 0 {
@@ -95,16 +95,16 @@ func TestNewAccountSaysWhatIsWrong(t *testing.T) {
 	}
 	good := []string{"road", "delegated", "app", "", "cloud", "global", "client_id", "x", "tenant", "contoso.com", "proof", "secret", "secret", "y", "mailbox", "a@contoso.com", "purposes", "send"}
 	s.refuse = fault.New(fault.Invalid, "client secret", "this is the Secret ID; paste the Value").WithHint("make a new one")
-	if a := s.send("/accounts/new", good...); !strings.Contains(a.body, `aria-describedby="f-secret-hint f-secret-wrong"`) {
+	if a := s.send("/new/account", good...); !strings.Contains(a.body, `aria-describedby="f-secret-hint f-secret-wrong"`) {
 		t.Errorf("not at the field: %s", a.text)
 	}
 	s.refuse = nil
 	s.vault.begin = fault.New(fault.Temporary, "read metadata", "no route to host")
-	if a := s.send("/accounts/new", good...); !strings.Contains(a.text, "Microsoft could not be reached") || !strings.Contains(a.body, `href="/accounts/a"`) {
+	if a := s.send("/new/account", good...); !strings.Contains(a.text, "Microsoft could not be reached") || !strings.Contains(a.body, `href="/accounts/a"`) {
 		t.Errorf("%d %s", a.StatusCode, a.text)
 	}
 	s.vault.broken = errors.New("disk full")
-	s.adminGet("/accounts/new").says(t, "could not be looked up", "Mailbox")
+	s.adminGet("/new/account").says(t, "could not be looked up", "Mailbox")
 }
 
 // A sign-in that began on a page of ours ends at the check; one by a link does not, nor

@@ -18,10 +18,11 @@ type Overview interface {
 
 // What is counted. Waiting is a level, of which the highest is told.
 const (
-	Sent    = "sent"
-	Fetched = "fetched"
-	Waiting = "waiting"
-	Refused = "refused"
+	Sent       = "sent"
+	Fetched    = "fetched"
+	Waiting    = "waiting"
+	GivenUp    = "refused"     // messages that got no further than the queue
+	TurnedAway = "turned_away" // senders, recipients and messages that a door did not take
 )
 
 // Happened is how often something happened in the while that begins at a time.

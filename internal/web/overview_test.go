@@ -34,7 +34,7 @@ func newFakeOverview() *fakeOverview {
 		at := time.Now().Add(-time.Duration(i) * 15 * time.Minute)
 		f.happened = append(f.happened, web.Happened{At: at, Kind: web.Sent, N: int64(40 + i*i%37)}, web.Happened{At: at, Kind: web.Waiting, N: int64(i % 13)})
 		if i%9 == 0 {
-			f.happened = append(f.happened, web.Happened{At: at, Kind: web.Fetched, N: int64(i)}, web.Happened{At: at, Kind: web.Refused, N: 1})
+			f.happened = append(f.happened, web.Happened{At: at, Kind: web.Fetched, N: int64(i)}, web.Happened{At: at, Kind: web.GivenUp, N: 1}, web.Happened{At: at, Kind: web.TurnedAway, N: 2})
 		}
 	}
 	return f
@@ -93,10 +93,11 @@ func TestCharts(t *testing.T) {
 	s.overview.happened = []web.Happened{
 		{At: now.Add(-3 * time.Minute), Kind: web.Sent, N: 1500}, {At: now.Add(-5 * time.Minute), Kind: web.Sent, N: 1},
 		{At: now, Kind: web.Waiting, N: 7}, {At: now.Add(-10 * time.Minute), Kind: web.Waiting, N: 90},
-		{At: now.Add(-2 * time.Hour), Kind: web.Refused, N: 9}, {At: now.Add(time.Hour), Kind: web.Refused, N: 9}, // outside
+		{At: now.Add(-2 * time.Hour), Kind: web.GivenUp, N: 9}, {At: now.Add(time.Hour), Kind: web.GivenUp, N: 9}, // outside
+		{At: now.Add(-3 * time.Minute), Kind: web.GivenUp, N: 2}, {At: now.Add(-3 * time.Minute), Kind: web.TurnedAway, N: 30},
 	}
 	a := s.admin(s.request("GET", "/?span=1h", nil))
-	a.says(t, "Sent, the last 1 hour: 1 501 messages handed to Microsoft. The most in 1 minute was 1 500.", "Waiting, the last 1 hour: 7 now", "was 90", "Refused, the last 1 hour: 0")
+	a.says(t, "Sent, the last 1 hour: 1 501 messages handed to Microsoft. The most in 1 minute was 1 500.", "Waiting, the last 1 hour: 7 now", "was 90", "Refused, the last 1 hour: 32: 2 messages given up, 30 turned away at the doors.")
 	if n := strings.Count(a.body, `role="img" aria-labelledby=`); n != 4 {
 		t.Errorf("%d charts, want 4", n)
 	}

@@ -24,7 +24,8 @@ type place struct {
 }
 
 // places are all pages and acts that need somebody to be signed in; each page's file
-// lists its own.
+// lists its own. Whatever people give a name has its page at the list's address and the
+// name, where no page of ours may stand: forms that make a thing are under /new/.
 func (s *Server) places() []place {
 	return slices.Concat(
 		s.overviewPlaces(),

@@ -68,7 +68,7 @@ func fitEveryScreen(t *testing.T, ctx context.Context, s *site, word string, pat
 }
 
 func setUpPages() []string {
-	return []string{"/", "/?span=1h", "/alerts", "/settings", "/alerts/new?by=mail", "/alerts/new?by=webhook", "/alerts/admins", "/devices", "/devices/new", "/devices/printer",
+	return []string{"/", "/?span=1h", "/alerts", "/settings", "/new/alert?by=mail", "/new/alert?by=webhook", "/alerts/admins", "/devices", "/new/device", "/devices/printer",
 		"/me", "/me/password", "/me/codes", "/users", "/users/new", "/user/admin", "/audit"}
 }
 

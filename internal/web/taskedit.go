@@ -69,7 +69,7 @@ func (s *Server) editTask(w http.ResponseWriter, r *http.Request) {
 func (s *Server) showTaskForm(w http.ResponseWriter, r *http.Request, status int, f form, name string) {
 	ctx, cancel := s.brief(r)
 	defer cancel()
-	p := taskFormView{Form: f, Name: name, Path: tasksHome + "/new"}
+	p := taskFormView{Form: f, Name: name, Path: "/new/task"}
 	if p.sheet = s.sheet(w, r, "New task", tasksHome); name != "" {
 		p.Title, p.Path = "Change "+name, taskPath(name)+"/edit"
 	}
@@ -165,9 +165,6 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) {
 	}
 	f.need("name")
 	name := f.Get("name")
-	if slices.Contains([]string{"new", "try", "preview"}, name) {
-		f.wrong("name", "This word is the name of a page. Choose another.")
-	}
 	if name != "" {
 		if _, err := s.Tasks.Task(r.Context(), name); err == nil {
 			f.wrong("name", "There is a task of this name. Choose another, or change that one.")

@@ -21,10 +21,10 @@ const (
 func (s *Server) taskPlaces() []place {
 	return []place{
 		{"GET /tasks", viewer, s.tasks},
-		{"GET /tasks/new", admin, s.newTask},
-		{"POST /tasks/new", admin, s.createTask},
-		{"POST /tasks/preview", admin, s.previewTask},
-		{"POST /tasks/try", admin, s.tryForm},
+		{"GET /new/task", admin, s.newTask},
+		{"POST /new/task", admin, s.createTask},
+		{"POST /preview/task", admin, s.previewTask},
+		{"POST /try/task", admin, s.tryForm},
 		{"GET /tasks/{name}", viewer, s.showTask},
 		{"GET /tasks/{name}/edit", admin, s.editTask},
 		{"POST /tasks/{name}/edit", admin, s.changeTask},

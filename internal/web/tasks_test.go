@@ -157,11 +157,11 @@ func TestTheTaskFormKeepsEverything(t *testing.T) {
 func TestNewTask(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	v := fields(s.adminGet("/tasks/new").body)
+	v := fields(s.adminGet("/new/task").body)
 	for name, value := range map[string]string{"name": "invoices", "account": "scan", "directory": "relative", "path": "{nothing}", "every": "soon", "limit_messages": "many", "rule0_subject": "/(/", "key": "s3cret"} {
 		v.Set(name, value)
 	}
-	a := s.adminPost("/tasks/new", v)
+	a := s.adminPost("/new/task", v)
 	a.says(t, `"soon" is not a duration`, "Type a whole number", "/(/")
 	if a.StatusCode != 422 || len(s.applied) > 0 || strings.Contains(a.body, "s3cret") {
 		t.Errorf("%d, applied %d", a.StatusCode, len(s.applied))
@@ -172,37 +172,37 @@ func TestNewTask(t *testing.T) {
 	for name, value := range map[string]string{"every": "10m", "limit_messages": "", "rule0_subject": ""} {
 		v.Set(name, value)
 	}
-	s.adminPost("/tasks/new", v).says(t, `"relative" is not an absolute path`)
+	s.adminPost("/new/task", v).says(t, `"relative" is not an absolute path`)
 	v.Set("directory", t.TempDir())
-	a = s.adminPost("/tasks/new", v)
+	a = s.adminPost("/new/task", v)
 	a.says(t, "there is no variable {nothing}")
 	if !strings.Contains(a.body, `aria-describedby="f-path-hint f-path-wrong"`) {
 		t.Error("the field is not marked")
 	}
 	v.Set("path", "{yyyy}/{filename}")
-	if a := s.adminPost("/tasks/new", v); a.StatusCode != 303 || a.Header.Get("Location") != "/tasks/invoices" {
+	if a := s.adminPost("/new/task", v); a.StatusCode != 303 || a.Header.Get("Location") != "/tasks/invoices" {
 		t.Errorf("%d %s", a.StatusCode, a.text)
 	}
 	if got := s.applied[0].Tasks[0]; got.Handover.Path != "{yyyy}/{filename}" || got.Schedule.Every != fetch.Duration(10*time.Minute) || got.Rules != nil {
 		t.Errorf("%+v", got)
 	}
 	s.mail.task("invoices", nil)
-	s.adminPost("/tasks/new", v).says(t, "There is a task of this name.")
+	s.adminPost("/new/task", v).says(t, "There is a task of this name.")
 	v.Set("name", "new")
-	s.adminPost("/tasks/new", v).says(t, "the name of a page")
+	s.adminPost("/new/task", v).leads(t, "/tasks/new")
 }
 
 // A mail server and user name are enough: the account behind them is made too.
 func TestNewTaskWithItsServer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	v := fields(s.adminGet("/tasks/new").body)
+	v := fields(s.adminGet("/new/task").body)
 	for name, value := range map[string]string{"name": "bills", "directory": t.TempDir(), "road": "server", "host": "mail.fabrikam.example", "user": "bills@fabrikam.example", "encryption": "implicit"} {
 		v.Set(name, value)
 	}
-	s.adminPost("/tasks/new", v).says(t, "Fill this in")
+	s.adminPost("/new/task", v).says(t, "Fill this in")
 	v.Set("password", "hunter2hunter2")
-	if a := s.adminPost("/tasks/new", v); a.StatusCode != 303 {
+	if a := s.adminPost("/new/task", v); a.StatusCode != 303 {
 		t.Fatalf("%d %s", a.StatusCode, a.text)
 	}
 	doc := s.applied[0]
@@ -215,7 +215,7 @@ func TestNewTaskWithItsServer(t *testing.T) {
 	v.Set("host", "outlook.office365.com")
 	v.Set("app", "contoso")
 	v.Set("user", "bills@contoso.com")
-	if a := s.adminPost("/tasks/new", v); a.StatusCode != 303 {
+	if a := s.adminPost("/new/task", v); a.StatusCode != 303 {
 		t.Fatalf("%d %s", a.StatusCode, a.text)
 	}
 	if doc := s.applied[1]; len(doc.Apps) != 0 || doc.Accounts[0].Password != nil || doc.Accounts[0].App != "contoso" {
@@ -226,16 +226,16 @@ func TestNewTaskWithItsServer(t *testing.T) {
 func TestRulesAreAddedAndLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	v := fields(s.adminGet("/tasks/new").body)
+	v := fields(s.adminGet("/new/task").body)
 	v.Set("rule0_subject", "first")
 	v.Set("add_rule", "1")
-	v = fields(s.adminPost("/tasks/new", v).body)
+	v = fields(s.adminPost("/new/task", v).body)
 	v.Set("rule1_subject", "second")
 	if v.Get("rules") != "2" || len(v["rule1_save"]) != 2 {
 		t.Fatalf("after adding: %v", v)
 	}
 	v.Set("drop_rule", "0")
-	v = fields(s.adminPost("/tasks/new", v).body)
+	v = fields(s.adminPost("/new/task", v).body)
 	if v.Get("rules") != "1" || v.Get("rule0_subject") != "second" || v.Has("rule1_subject") {
 		t.Errorf("after leaving out: %v", v)
 	}
@@ -245,12 +245,12 @@ func TestPreview(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	v := url.Values{"name": {"x"}, "account": {"scan"}, "directory": {t.TempDir()}, "path": {"{yyyy}/{from_domain}/{filename}"}, "when": {"cron"}, "cron": {"0 6 * * *"}}
-	a := s.adminPost("/tasks/preview", v)
+	a := s.adminPost("/preview/task", v)
 	if !strings.Contains(a.body, "2026/fabrikam.example/invoice 017.pdf") || strings.Count(a.body, "06:00:00 UTC") != 5 || strings.Contains(a.body, "<html") {
 		t.Errorf("preview: %s", a.body)
 	}
 	v.Set("path", "{yyyy/<b>")
-	if a := s.adminPost("/tasks/preview", v); !strings.Contains(a.body, "the brace is not closed") || strings.Contains(a.body, "<b>") {
+	if a := s.adminPost("/preview/task", v); !strings.Contains(a.body, "the brace is not closed") || strings.Contains(a.body, "<b>") {
 		t.Errorf("preview of what is wrong: %s", a.body)
 	}
 }
@@ -276,17 +276,17 @@ func TestDryRun(t *testing.T) {
 	s.adminPost(at+"/cancel", nil)
 	waitUntil(t, "the end", func() bool { return strings.Contains(s.adminGet(at).text, "It was cancelled.") })
 
-	v := fields(s.adminGet("/tasks/new").body)
+	v := fields(s.adminGet("/new/task").body)
 	v.Set("directory", filepath.Join(t.TempDir(), "not-made"))
 	v.Set("account", "scan")
-	if a := s.adminPost("/tasks/try", v); a.StatusCode != 303 {
+	if a := s.adminPost("/try/task", v); a.StatusCode != 303 {
 		t.Fatalf("%d %s", a.StatusCode, a.text)
 	}
 	if task := <-tried; !task.Created.IsZero() || task.Account != "scan" {
 		t.Errorf("tried before it is saved: %+v", task)
 	}
 	v.Set("directory", "")
-	s.adminPost("/tasks/try", v).says(t, "a place for the files is needed")
+	s.adminPost("/try/task", v).says(t, "a place for the files is needed")
 	if len(s.applied) > 0 {
 		t.Error("a dry run saved something")
 	}

@@ -85,11 +85,11 @@ func (g *concernGroup) say() {
 // stepWords are the steps of the first run.
 func stepWords() []step {
 	return []step{
-		{Title: "Register an app", Text: "Postern needs an app registration in Entra to sign in with.", Path: "/apps/new", Act: "Enter the app"},
-		{Title: "Name a mailbox", Text: "An account is a mailbox and what Postern may do with it.", Path: "/accounts/new", Act: "Make the account"},
+		{Title: "Register an app", Text: "Postern needs an app registration in Entra to sign in with.", Path: "/new/app", Act: "Enter the app"},
+		{Title: "Name a mailbox", Text: "An account is a mailbox and what Postern may do with it.", Path: "/new/account", Act: "Make the account"},
 		{Title: "Sign in", Text: "Once, at Microsoft. From then on Postern keeps the sign-in fresh.", Path: "/accounts", Act: "Sign in"},
 		{Title: "Check the connection", Text: "Stage by stage, until it says “Connection successful”.", Path: "/check", Act: "Check it"},
-		{Title: "Make a device", Text: "The printer or program gets a name, a password and a setup card.", Path: "/devices/new", Act: "Make a device"},
+		{Title: "Make a device", Text: "The printer or program gets a name, a password and a setup card.", Path: "/new/device", Act: "Make a device"},
 		{Title: "Send the first mail", Text: "From the machine itself. It appears in the queue, and then here.", Path: "/queue", Act: "Look at the queue"},
 	}
 }

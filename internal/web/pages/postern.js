@@ -27,7 +27,7 @@
     again();
   };
 
-  // <form data-preview="/tasks/preview" data-into="preview">: what is typed is sent
+  // <form data-preview="/preview/task" data-into="preview">: what is typed is sent
   // there, and the answer shown in the element of that id.
   const preview = form => {
     let timer;
