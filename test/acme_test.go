@@ -4,12 +4,19 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/smtp"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -132,6 +139,126 @@ func TestACMEByTLS(t *testing.T) {
 	g.start()
 	waitFor(t, "a certificate", func() bool { return byPebble(g.shown()) })
 	g.stop()
+}
+
+// counted puts something between the gate and the authority that counts what is asked
+// for, and is the authority's directory from then on.
+func (a *authority) counted(t *testing.T) (count func(what string) int) {
+	t.Helper()
+	target, err := url.Parse(a.directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(a.ca.cert, a.ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { // the addresses that Pebble hands out lead back here
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = target.Scheme, target.Host, r.In.Host
+		},
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.ca.pool}},
+		ModifyResponse: func(resp *http.Response) error {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[fmt.Sprint(resp.StatusCode, " ", resp.Request.URL.Path)]++
+			return nil
+		},
+	}
+	between := httptest.NewUnstartedServer(proxy)
+	between.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	between.StartTLS()
+	t.Cleanup(between.Close)
+	a.directory = between.URL + target.Path
+	return func(what string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return asked[what]
+	}
+}
+
+// What Pebble answers where.
+const (
+	acmeNewAccount = "201 /sign-me-up"
+	acmeOrder      = "201 /order-plz"
+)
+
+// TestACMEIsAskedNoMoreThanNeeded: what proves the hostnames does not reach the gate, so
+// that somebody is told; then it does. A restart asks for nothing, other hostnames ask
+// under the account that there is.
+func TestACMEIsAskedNoMoreThanNeeded(t *testing.T) {
+	t.Parallel()
+	ops := newReceiver(t, 0)
+	a := newAuthority(t, 3600)
+	count := a.counted(t)
+	at := freeAddress(t)
+	g := a.gateFor(t, "POSTERN_ACME_LISTEN="+at)
+	g.start()
+	g.apply("alerts:\n  - {name: ops, webhook: \"" + ops.URL + "\", events: [certificate]}\n")
+	var told alert.News
+	within(t, time.Minute, "the alert", func() bool {
+		for _, e := range g.alerts("--route", "ops") {
+			told = e.News
+		}
+		return told.Event == alert.Certificate
+	})
+	if !strings.Contains(told.Why, "could not see that") || !strings.Contains(told.Next, "port 80") || !strings.Contains(told.Next, "acme_listen") {
+		t.Errorf("it says %+v", told)
+	}
+	if c := g.shown(); byPebble(c) || count(acmeOrder) != 1 || count(acmeNewAccount) != 1 {
+		t.Errorf("the door shows %v after %d orders of %d accounts", c.Issuer, count(acmeOrder), count(acmeNewAccount))
+	}
+	g.stop()
+
+	leads(t, a.http, at) // as a firewall that was opened
+	g.start()
+	waitFor(t, "a certificate", func() bool { return byPebble(g.shown()) })
+	first := g.shown()
+	for _, end := range []func(){g.stop, g.kill} {
+		end()
+		g.start()
+		if c := g.shown(); c.SerialNumber.Cmp(first.SerialNumber) != 0 {
+			t.Errorf("after a restart the door shows %v", c.SerialNumber)
+		}
+	}
+	g.stop()
+	g.env = append(g.env, "POSTERN_ACME_HOSTS=gate.contoso.com,smtp.contoso.com")
+	g.start()
+	waitFor(t, "one for the other names", func() bool { return slices.Contains(g.shown().DNSNames, "smtp.contoso.com") })
+	if count(acmeOrder) != 3 || count(acmeNewAccount) != 1 {
+		t.Errorf("%d orders of %d accounts; want one that failed, one that did not, and one for other names, all of one account", count(acmeOrder), count(acmeNewAccount))
+	}
+	g.stop()
+}
+
+// leads makes one address lead to another.
+func leads(t *testing.T, from, to string) {
+	t.Helper()
+	l, err := net.Listen("tcp", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				go func() { _, _ = io.Copy(out, in) }() // until in is closed
+				_, _ = io.Copy(in, out)
+			}()
+		}
+	}()
 }
 
 // TestACMEWithoutAuthority takes mail under its own certificate while there is no other.

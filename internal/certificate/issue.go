@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/acme"
 
@@ -78,7 +79,20 @@ func (i *Issuer) client(ctx context.Context) (*acme.Client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Unknown, opIssue, "the account's key that is kept cannot be read")
 	}
-	return &acme.Client{Key: key, DirectoryURL: i.cfg.Directory, HTTPClient: i.cfg.Client, UserAgent: "postern"}, nil
+	return &acme.Client{Key: key, DirectoryURL: i.cfg.Directory, HTTPClient: i.cfg.Client, UserAgent: "postern", RetryBackoff: onlyNonces}, nil
+}
+
+// noncesMost is how often a request goes again because its nonce was good no more.
+const noncesMost = 5
+
+// onlyNonces lets the library repeat a request whose nonce was refused, which passes at
+// once. By itself it would go on for as long as a try may last with an authority that is
+// down or wants to be left alone: then the next try comes, later and later.
+func onlyNonces(n int, _ *http.Request, resp *http.Response) time.Duration {
+	if resp.StatusCode != http.StatusBadRequest || n > noncesMost {
+		return 0
+	}
+	return time.Duration(n) * 100 * time.Millisecond
 }
 
 func keyText(key *ecdsa.PrivateKey) (secret.Text, error) {
