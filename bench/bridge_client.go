@@ -82,14 +82,18 @@ func readThrough(ctx context.Context, g gateway) (mbPerSecond, noopMillis float6
 	defer func() { _ = r.conn.Close() }()
 	r.buf = make([]byte, 64<<10)
 	begun := time.Now()
-	n, err := r.do("FETCH 1:* BODY.PEEK[]")
-	if err != nil {
-		return 0, 0, err
+	var all int64
+	for range bridgeDownloads {
+		n, err := r.do("FETCH 1:* BODY.PEEK[]")
+		if err != nil {
+			return 0, 0, err
+		}
+		if n < bridgeMessages*bridgeOctets*99/100 {
+			return 0, 0, fmt.Errorf("only %d octets came", n)
+		}
+		all += n
 	}
-	mbPerSecond = float64(n) / 1e6 / time.Since(begun).Seconds()
-	if n < bridgeMessages*bridgeOctets*99/100 {
-		return 0, 0, fmt.Errorf("only %d octets came", n)
-	}
+	mbPerSecond = float64(all) / 1e6 / time.Since(begun).Seconds()
 	took := make([]time.Duration, bridgeNoops)
 	for i := range took {
 		asked := time.Now()
@@ -103,13 +107,13 @@ func readThrough(ctx context.Context, g gateway) (mbPerSecond, noopMillis float6
 }
 
 // waitThrough opens sessions that wait for mail, and holds them until hold is called.
-func waitThrough(ctx context.Context, g gateway) (hold func(), err error) {
+func waitThrough(ctx context.Context, g gateway, sessions int) (hold func(), err error) {
 	var mu sync.Mutex
 	var open []*reader
 	var failed error
 	var wg sync.WaitGroup
 	turns := make(chan struct{}, 8)
-	for range bridgeIdle {
+	for range sessions {
 		wg.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
