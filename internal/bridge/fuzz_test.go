@@ -173,7 +173,7 @@ func FuzzCommands(f *testing.F) {
 			return
 		}
 		server := &saidAll{in: bytes.NewReader(nil)}
-		s := &imapSession{session: &session{b: &Bridge{limits: Limits{}.filled()}, up: &upstream{Conn: server}}}
+		s := &imapSession{session: &session{b: &Bridge{limits: Limits{}.filled()}, seat: seat{box: &box{}}, up: &upstream{Conn: server}}}
 		s.changed = sync.NewCond(&s.turn)
 		var held []byte
 		for at := 0; at < len(said); at += int(cut) + 1 {

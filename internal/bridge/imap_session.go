@@ -34,6 +34,7 @@ type imapSession struct {
 	begun    bool     // the oldest one's answer has begun
 	idling   bool     // the only one is IDLE, and the server waits for DONE
 	held     bool     // no new command may go out
+	quiet    bool     // nor while the server wants to be left alone
 	busy     bool     // commands are on their way to the server
 	last     bool     // the client has ended its side
 	done     bool

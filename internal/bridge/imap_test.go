@@ -284,6 +284,35 @@ func TestBackoffIsKeptForEverybody(t *testing.T) {
 	c.want("m OK")
 }
 
+// TestBackoffHoldsCommandsBack has two programs at one mailbox: when the server asks one
+// for patience, the other's next command waits too.
+func TestBackoffHoldsCommandsBack(t *testing.T) {
+	t.Parallel()
+	f := folder{expire: func(p *peer, command string) bool {
+		if p.n == 1 {
+			p.say("x NO Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n")
+		}
+		return p.n == 1
+	}}
+	s := newStand(t, bridge.Limits{}, f.serve)
+	one, other := s.reader(), s.reader()
+	other.say("i IDLE\r\n")
+	other.want("+ idling")
+	began := time.Now()
+	one.say("x NOOP\r\n")
+	one.want("x NO")
+	other.say("DONE\r\n") // what ends a command is not held back
+	other.only("i OK done")
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the end of IDLE took %v", took)
+	}
+	other.say("n NOOP\r\n")
+	other.only("n OK done by 2")
+	if took := time.Since(began); took < 1500*time.Millisecond {
+		t.Errorf("the next command came after %v", took)
+	}
+}
+
 func TestSeatsAreShared(t *testing.T) {
 	t.Parallel()
 	f := folder{}

@@ -13,6 +13,7 @@ type saying struct {
 	literal int64  // octets of a literal still to come
 	waits   bool   // the client waits to be asked for it, and none of it has come
 	long    bool   // the line's beginning was passed on already
+	heeded  bool   // it was held back, because the server wanted to be left alone
 	tail    tail
 }
 
@@ -107,7 +108,20 @@ func (s *imapSession) refusedLiteral() bool {
 }
 
 // waiting reports whether the next command may not go out yet.
-func (s *imapSession) waiting() bool { return (s.held || len(s.orders) >= maxOrders) && !s.done }
+func (s *imapSession) waiting() bool {
+	return (s.held || s.quiet || len(s.orders) >= maxOrders) && !s.done
+}
+
+// heed holds a command back, once, while the server wants to be left alone.
+func (s *imapSession) heed() {
+	now := time.Now()
+	until := s.seat.until(now)
+	if s.said.heeded || !until.After(now) {
+		return
+	}
+	s.said.heeded, s.quiet = true, true
+	time.AfterFunc(until.Sub(now), func() { s.locked(func() { s.quiet = false }) })
+}
 
 // wait is until the next command may go out.
 func (s *imapSession) wait() {
@@ -126,10 +140,15 @@ func (s *imapSession) wait() {
 func (s *imapSession) begin(line []byte) bool {
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	n := len(s.orders)
+	ends := n > 0 && s.orders[n-1].nature == waits && !s.orders[n-1].done
+	if !ends {
+		s.heed()
+	}
 	if s.waiting() {
 		return false
 	}
-	if n := len(s.orders); n > 0 && s.orders[n-1].nature == waits && !s.orders[n-1].done {
+	if ends {
 		s.orders[n-1].done, s.idling = true, false
 		s.said.order = s.orders[n-1]
 		return true

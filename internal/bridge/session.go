@@ -30,7 +30,7 @@ type session struct {
 	client net.Conn // TLS
 	wire   *bulk    // under it
 	ahead  []byte   // what the client said behind its login
-	leave  func()   // gives the seat at the mailbox back
+	seat   seat     // at the mailbox
 
 	in, out atomic.Int64 // octets from and to the client
 	heard   atomic.Int64 // when the client or the server last said something, unix ns
@@ -66,19 +66,19 @@ func (v *visitor) enter(ctx context.Context, user string, password secret.Text) 
 }
 
 func (v *visitor) openMailbox(ctx context.Context, who Who, log *slog.Logger) (*session, error) {
-	leave, err := v.b.seats.take(ctx, who.Mailbox)
+	seat, err := v.b.seats.take(ctx, who.Mailbox)
 	if err != nil {
 		return nil, err
 	}
 	up, err := v.b.signIn(ctx, who, v.protocol)
 	if err != nil {
-		leave()
+		seat.leave()
 		return nil, err
 	}
 	now := time.Now()
 	s := &session{
 		b: v.b, id: newID(), who: who, protocol: v.protocol, remote: v.remote.String(), since: now,
-		client: v.conn, wire: v.wire, ahead: v.in.ahead(), leave: leave, up: up,
+		client: v.conn, wire: v.wire, ahead: v.in.ahead(), seat: seat, up: up,
 	}
 	s.log = log.With("session", s.id)
 	s.heard.Store(now.UnixNano())
@@ -98,7 +98,7 @@ func newID() string {
 // discard gives back what a session holds that has not run, or has ended.
 func (s *session) discard() {
 	_ = s.current().Close()
-	s.leave()
+	s.seat.leave()
 	s.b.remove(s)
 }
 
