@@ -50,8 +50,8 @@ func (r *run) act(ctx context.Context, src Source, list []*parcel) error {
 	return nil
 }
 
-// actOn makes one action. When the server refuses, the next run asks again; fetching
-// others goes on meanwhile.
+// actOn makes one action. What the server refuses the next run asks again; fetching
+// others goes on meanwhile. One message that it refuses is no reason to leave the others.
 func (r *run) actOn(ctx context.Context, src Source, do Action, owed []*parcel) error {
 	if len(owed) == 0 {
 		return nil
@@ -61,28 +61,45 @@ func (r *run) actOn(ctx context.Context, src Source, do Action, owed []*parcel) 
 		ids = append(ids, p.UID)
 	}
 	err := r.do(ctx, src, do, ids)
-	if err != nil && !refusal(err) {
-		return err
-	}
-	if err != nil {
-		err = fmt.Errorf("files are saved, but the messages are not dealt with (%s): %w", do, err)
-		r.troubled(err)
-	} else {
+	switch {
+	case err == nil:
 		r.step("acted")
 		r.rec.Acted += len(owed)
+		return r.acted(ctx, owed)
+	case !r.refusal(err):
+		return err
+	case len(owed) > 1 && oneMay(err) && r.refusals < mostRefused:
+		half := len(owed) / 2
+		if err := r.actOn(ctx, src, do, owed[:half]); err != nil {
+			return err
+		}
+		return r.actOn(ctx, src, do, owed[half:])
 	}
+	r.refusals++
+	err = fmt.Errorf("files are saved, but the messages are not dealt with (%s): %w", do, err)
+	r.troubled(err)
 	for _, p := range owed {
-		switch waits := p.State == Saved && r.task.Handover.Kind() != ""; {
-		case err != nil && !waits:
+		if !r.waits(p.Entry) {
 			p.State, p.Reason = ActionFailed, oneLine(err.Error())
-		case err == nil && waits:
+		}
+	}
+	return r.put(ctx, owed...)
+}
+
+// acted enters that the action is made.
+func (r *run) acted(ctx context.Context, owed []*parcel) error {
+	for _, p := range owed {
+		if r.waits(p.Entry) {
 			p.Acted = true
-		case err == nil:
+		} else {
 			p.State, p.Reason = p.ended()
 		}
 	}
 	return r.put(ctx, owed...)
 }
+
+// waits reports whether the target is still to have a message.
+func (r *run) waits(e Entry) bool { return e.State == Saved && r.task.Handover.Kind() != "" }
 
 // do makes an action; it may be repeated.
 func (r *run) do(ctx context.Context, src Source, a Action, ids []string) error {
@@ -102,16 +119,32 @@ func (r *run) do(ctx context.Context, src Source, a Action, ids []string) error 
 	return source(ctx, err)
 }
 
-// refusal reports that the server will not make an action, whoever asks how often.
-func refusal(err error) bool {
+// mostRefused is how many refusals of a run are looked into: whether one message is the
+// reason, or all of them are.
+const mostRefused = 3
+
+// refusal reports that the server will not make an action, whoever asks how often. A No
+// without a reason may be for the moment: it is one when a new connection hears it too.
+func (r *run) refusal(err error) bool {
 	if err == nil {
 		return false
 	}
 	switch fault.KindOf(err) {
-	case fault.Permanent, fault.NeedsAdmin, fault.NotFound, fault.Denied, fault.Invalid:
+	case fault.Permanent, fault.NeedsAdmin, fault.NotFound, fault.Denied, fault.Invalid, fault.Quota:
 		return true
+	case fault.Temporary:
+		if reply := fault.ReplyOf(err); reply != nil && (reply.Code == "NO" || reply.Code == "-ERR") {
+			r.noes++
+			return r.noes > 1
+		}
 	}
 	return false
+}
+
+// oneMay reports that one message may be the reason of a refusal.
+func oneMay(err error) bool {
+	kind := fault.KindOf(err)
+	return kind == fault.Permanent || kind == fault.Temporary
 }
 
 // report tells about a message that is dealt with.

@@ -432,6 +432,11 @@ func (l *line) change(op string, v uint32, uids []string, do func(uid string, m 
 	if err := l.valid(op, v, ""); err != nil {
 		return err
 	}
+	for _, uid := range uids { // all or none, as MOVE may be
+		if err := l.p.check(op, uid); err != nil {
+			return err
+		}
+	}
 	for _, uid := range uids {
 		if m := l.p.inbox[uid]; m != nil {
 			do(uid, m)

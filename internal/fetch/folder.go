@@ -489,7 +489,7 @@ func (r *run) dismiss(ctx context.Context, src Source, list []*parcel, state Ent
 		return nil
 	}
 	err := r.do(ctx, src, do, ids)
-	if refusal(err) {
+	if r.refusal(err) {
 		r.troubled(err)
 		return nil
 	}

@@ -41,6 +41,8 @@ type run struct {
 	settled  map[Key]bool // messages this run has dealt with and does not come back to
 	progress int          // grows with every message settled
 	trouble  error        // the first that did not stop the run
+	noes     int          // actions that the server refused without a reason
+	refusals int          // actions given up
 }
 
 // lost marks a failure after which a new connection may help.

@@ -206,6 +206,59 @@ func TestRefusedActionDoesNotStopFetching(t *testing.T) {
 	}
 }
 
+// A message that the server will not move is no reason to leave the others where they are,
+// nor to read no more. A server that moves none is not asked about each of them.
+func TestOneMessageThatIsNotMoved(t *testing.T) {
+	t.Parallel()
+	no := func(kind fault.Kind, code string) error {
+		return &fault.Error{Kind: kind, Op: "imap MOVE", Reply: &fault.Reply{Protocol: "imap", Code: code, Text: "Server Unavailable. 15"}}
+	}
+	for name, refusal := range map[string]error{"no": no(fault.Temporary, "NO"), "cannot": no(fault.Permanent, "NO")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const count = 40
+			p := newPost()
+			for i := range count {
+				p.deliver(message(fmt.Sprint(i), "a.pdf", fmt.Sprint("content ", i)), epoch)
+			}
+			bad := map[string]bool{"17": true, "18": true}
+			p.fail = func(op, uid string) error {
+				if op == "move" && bad[uid] {
+					return refusal
+				}
+				return nil
+			}
+			b := newBench(t, p, func(task *Task) { task.After = Action{Move, "Archive"} })
+			_, err := b.RunTask(t.Context(), b.task.Name, Options{})
+			if !errors.Is(err, refusal) || len(p.moved["Archive"]) != count-len(bad) {
+				t.Errorf("%d moved: %v", len(p.moved["Archive"]), err)
+			}
+			p.deliver(message("new", "a.pdf", "new"), epoch)
+			if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, refusal) {
+				t.Errorf("%v", err)
+			}
+			if left := b.ledger.find(func(e Entry) bool { return e.State != Done }); len(left) != len(bad) || left[0].State != ActionFailed || len(p.inbox) != len(bad) || p.bodies != count+1 {
+				t.Errorf("%d downloads, left %+v", p.bodies, left)
+			}
+			bad = nil
+			if b.run(t); len(p.inbox) != 0 {
+				t.Errorf("%d are left when the server moves them", len(p.inbox))
+			}
+			for i := range count {
+				uid := p.deliver(message(fmt.Sprint("second ", i), "a.pdf", fmt.Sprint("second ", i)), epoch)
+				if bad == nil {
+					bad = map[string]bool{}
+				}
+				bad[uid] = true
+			}
+			before := p.changes
+			if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, refusal) || p.changes-before > 30 {
+				t.Errorf("a server that moves none was asked %d times: %v", p.changes-before, err)
+			}
+		})
+	}
+}
+
 func TestMissingTargetStopsBeforeTheFirstDownload(t *testing.T) {
 	t.Parallel()
 	p := newPost(message("1", "a.pdf", "alpha"))
