@@ -1,8 +1,10 @@
 package pop3
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -15,14 +17,19 @@ import (
 // the numbers that POP3 works with are those of one session. Deleting ends the session,
 // because only the end makes it true (RFC 1939 §6), and the next method begins another.
 //
+// Servers may give copies of a message the same UIDL (RFC 1939 §7), and some give it to
+// others by mistake. Each has an id of its own here, the second of them "UIDL 2"; none is
+// deleted, for nobody could say later which of them that was.
+//
 // POP3 has no folders and no flags: what needs them is fault.NeedsAdmin.
 type Source struct {
 	address string
 	dial    func(ctx context.Context) (*Client, error)
 
-	c       *Client // nil between sessions
-	numbers map[string]int
-	all     []Message
+	c       *Client         // nil between sessions
+	numbers map[string]int  // by id
+	all     []Message       // with ids
+	shared  map[string]bool // ids of messages that the server does not tell apart
 }
 
 // Open signs in by dial, which must do so once more whenever the source asks.
@@ -71,13 +78,23 @@ func (s *Source) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.numbers, s.all = make(map[string]int, len(all)), all
-	for _, m := range all {
-		if _, twice := s.numbers[m.UID]; !twice {
-			s.numbers[m.UID] = m.Number
-		}
-	}
+	s.identify(all)
 	return nil
+}
+
+// identify gives every message an id: its UIDL, if no other had it before.
+func (s *Source) identify(all []Message) {
+	s.numbers, s.all, s.shared = make(map[string]int, len(all)), all, make(map[string]bool)
+	copies := make(map[string]int)
+	for i := range all {
+		uidl := all[i].UID
+		if _, twice := s.numbers[uidl]; twice {
+			copies[uidl]++
+			all[i].UID = fmt.Sprintf("%s %d", uidl, copies[uidl]+1) // no UIDL has a space
+			s.shared[uidl], s.shared[all[i].UID] = true, true
+		}
+		s.numbers[all[i].UID] = all[i].Number
+	}
 }
 
 // Search returns the ids of all messages: POP3 has nothing to search by. It does not
@@ -91,9 +108,7 @@ func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, []string,
 	}
 	ids := make([]string, 0, len(s.all))
 	for _, m := range s.all {
-		if s.numbers[m.UID] == m.Number {
-			ids = append(ids, m.UID)
-		}
+		ids = append(ids, m.UID)
 	}
 	return 0, ids, nil
 }
@@ -244,17 +259,28 @@ func (s *Source) Move(context.Context, uint32, []string, string) error { return 
 // answered to the end, for whatever was only marked comes back.
 func (s *Source) Delete(ctx context.Context, uidValidity uint32, ids []string) error {
 	found, _, err := s.choose(ctx, uidValidity, ids)
-	if err != nil || len(found) == 0 {
+	if err != nil {
 		return err
 	}
+	marked := 0
+	var kept error
 	for _, m := range found {
+		if s.shared[m.UID] {
+			kept = fault.New(fault.Permanent, "pop3 DELE", "the server gives several messages the same name (UIDL): %s", m.UID).
+				WithHint("delete them by hand, or read this mailbox over IMAP")
+			continue
+		}
 		if err := s.c.Dele(ctx, m.Number); err != nil && !errors.Is(err, fault.NotFound) {
 			return err
 		}
+		marked++
+	}
+	if marked == 0 {
+		return kept
 	}
 	err = s.c.Quit(ctx)
 	s.c = nil
-	return err
+	return cmp.Or(err, kept)
 }
 
 // farewell is how long the end of a session may take.

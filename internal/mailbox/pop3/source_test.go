@@ -71,6 +71,43 @@ func TestDeleteWaitsForTheEnd(t *testing.T) {
 	}
 }
 
+// Messages that the server does not tell apart are all read, and none of them is deleted:
+// after a broken session nobody could say which of them is left.
+func TestMessagesOfOneName(t *testing.T) {
+	t.Parallel()
+	const listing = "C: UIDL\nS: +OK\nS: 1 one\nS: 2 two\nS: 3 one\nS: 4 one\nS: .\nC: LIST\nS: +OK\nS: 1 3\nS: 2 3\nS: 3 3\nS: 4 3\nS: .\n"
+	s := source(t, session("S: PIPELINING\n")+listing+`C: RETR 1
+		C: RETR 3
+		C: RETR 4
+		S: +OK
+		S: a
+		S: .
+		S: +OK
+		S: b
+		S: .
+		S: +OK
+		S: c
+		S: .
+		C: DELE 2
+		S: +OK
+		C: QUIT
+		S: +OK`, session("S: PIPELINING\n")+listing)
+	_, ids, err := s.Search(t.Context(), mailbox.Query{})
+	if want := []string{"one", "two", "one 2", "one 3"}; err != nil || !slices.Equal(ids, want) {
+		t.Fatalf("found %q, %v", ids, err)
+	}
+	got, err := bodiesOf(t, s, "one", "one 2", "one 3")
+	if want := fmt.Sprint(map[string]string{"one": "a\r\n", "one 2": "b\r\n", "one 3": "c\r\n"}); err != nil || got != want {
+		t.Errorf("told %s (%v), want %s", got, err, want)
+	}
+	if err := s.Delete(t.Context(), 0, []string{"one", "two", "one 3"}); !errors.Is(err, fault.Permanent) || fault.HintOf(err) == "" {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+	if err := s.Delete(t.Context(), 0, []string{"one 2"}); !errors.Is(err, fault.Permanent) {
+		t.Errorf("in the next session: %v", err)
+	}
+}
+
 func bodiesOf(t *testing.T, s *Source, ids ...string) (string, error) {
 	t.Helper()
 	got := make(map[string]string)
