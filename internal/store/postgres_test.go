@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 )
 
 // Two changes that lock the same rows in opposite order: PostgreSQL ends one, and it
-// is repeated.
+// is repeated. Repeated at once it could take its first row before the other has woken
+// up to take it, and both would stand as before; so it waits for the other's end.
 func TestDeadlockIsRepeated(t *testing.T) {
 	t.Parallel()
 	s := opened(t, newPostgres(t))
@@ -24,11 +26,18 @@ func TestDeadlockIsRepeated(t *testing.T) {
 	ok(t, s.PutSetting(t.Context(), "b", []byte("0")))
 	var met sync.WaitGroup // both hold their first row
 	met.Add(2)
-	runs := make(chan string, 10)
+	var runs atomic.Int32
+	ended := make(chan struct{}) // one of them has
+	end := sync.OnceFunc(func() { close(ended) })
 	change := func(first, second string) error {
 		var once sync.Once
 		return s.Do(t.Context(), "change", func(ctx context.Context, tx store.Querier) error {
-			runs <- first
+			switch n := runs.Add(1); {
+			case n == 3:
+				<-ended
+			case n > 3:
+				return fmt.Errorf("run %d: both were ended", n)
+			}
 			for _, key := range []string{first, second} {
 				if _, err := tx.ExecContext(ctx, `UPDATE settings SET value = value || 'x'::bytea WHERE key = $1`, key); err != nil {
 					return err
@@ -44,11 +53,12 @@ func TestDeadlockIsRepeated(t *testing.T) {
 			if err := change(order[0], order[1]); err != nil {
 				t.Error(err)
 			}
+			end()
 		})
 	}
 	wg.Wait()
-	if len(runs) != 3 {
-		t.Errorf("%d runs: there was no deadlock", len(runs))
+	if n := runs.Load(); n != 3 {
+		t.Errorf("%d runs, want one repeated", n)
 	}
 	got(t, []byte("0xx"))(s.Setting(t.Context(), "a"))
 	got(t, []byte("0xx"))(s.Setting(t.Context(), "b"))
