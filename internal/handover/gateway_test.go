@@ -26,6 +26,11 @@ type gateway struct {
 	root  string
 	proxy *httptest.Server
 
+	// S3 puts an object as a whole. This server writes its metadata first, refuses others
+	// the name from then on, and says until the end that there is no such object: nobody
+	// may come between.
+	whole sync.RWMutex
+
 	mu      sync.Mutex
 	mode    mode
 	puts    int
@@ -53,7 +58,12 @@ func newGateway(t *testing.T) *gateway {
 	if err := os.Mkdir(filepath.Join(g.root, "mail"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	at := freeAddress(t)
+	short, err := os.MkdirTemp("", "s3") // a socket's name may be 100 octets long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(short) })
+	at := filepath.Join(short, "socket")
 	cmd := exec.Command(binary, "--port", at, "--quiet", "posix", "--sidecar", t.TempDir(), g.root)
 	cmd.Env = []string{"ROOT_ACCESS_KEY=postern", "ROOT_SECRET_KEY=" + rightKey}
 	if err := cmd.Start(); err != nil {
@@ -64,7 +74,7 @@ func newGateway(t *testing.T) *gateway {
 		_ = cmd.Wait()
 	})
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		if c, err := net.Dial("tcp", at); err == nil {
+		if c, err := net.Dial("unix", at); err == nil {
 			_ = c.Close()
 			break
 		}
@@ -77,30 +87,33 @@ func newGateway(t *testing.T) *gateway {
 	return g
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // front starts the proxy; the host stays what was signed.
 func (g *gateway) front(t *testing.T, at string) {
-	to := &url.URL{Scheme: "http", Host: at}
-	behind := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
+	way := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", at)
+	}}
+	t.Cleanup(way.CloseIdleConnections)
+	proxy := &httputil.ReverseProxy{Transport: way, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: "server"})
 		r.Out.Host = r.In.Host
 	}}
+	behind := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			g.whole.RLock()
+			defer g.whole.RUnlock()
+		} else {
+			g.whole.Lock()
+			defer g.whole.Unlock()
+		}
+		proxy.ServeHTTP(w, r)
+	})
 	g.proxy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.mu.Lock()
 		now := g.mode
 		if r.Method == http.MethodPut {
 			g.puts++
 		}
-		if now == cut && r.Method == http.MethodPut {
+		if (now == cut || now == busy) && r.Method == http.MethodPut {
 			g.mode = fine
 		}
 		g.mu.Unlock()
@@ -113,6 +126,8 @@ func (g *gateway) front(t *testing.T, at string) {
 			_, _ = io.Copy(io.Discard, r.Body) // only then does a server see its client leave
 			g.waiting <- struct{}{}
 			<-r.Context().Done()
+		case now == busy:
+			w.WriteHeader(http.StatusConflict)
 		case now == cut:
 			behind.ServeHTTP(httptest.NewRecorder(), r)
 			panic(http.ErrAbortHandler)

@@ -221,8 +221,9 @@ func (o *objects) give(ctx context.Context, name string, c content, rule Clash) 
 			}
 		}
 		switch {
-		case errors.Is(err, fault.NotFound): // it was in the way a moment ago
-			return "", fault.Wrap(fault.Temporary, putObject, err)
+		case errors.Is(err, fault.NotFound): // it was in the way a moment ago, or is about to be
+			return "", fault.New(fault.Temporary, putObject, "the store says that %s is taken and that there is none: %w", o.address(name), err).
+				WithHint("wait: another puts or removes it at this moment; the delivery is tried again by itself")
 		case err != nil:
 			return "", err
 		case there == c.mark:

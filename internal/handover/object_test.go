@@ -83,6 +83,24 @@ func TestTwoFilesOfOneNameInOneDelivery(t *testing.T) {
 	}
 }
 
+// A store says that a name is taken when another is about to put it, too, or to remove
+// it. Whether that one was an earlier try of ours nobody knows yet: another name now
+// might put the file twice.
+func TestANameThatIsTakenByNothingYet(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	target, d := g.target(t, rightKey, 0), staged(t, "one", two)
+	g.trouble(busy)
+	if receipt, err := target.Deliver(t.Context(), d); !errors.Is(err, fault.Temporary) || fault.HintOf(err) == "" {
+		t.Errorf("%q, %v, next %q", receipt, err, fault.HintOf(err))
+	}
+	deliver(t, target, d)
+	expect(t, g, two["a.pdf"], two["../b \"ü\".pdf"])
+	if n := len(g.arrived()); n != 3 {
+		t.Errorf("%d objects, want two files and their manifest: %v", n, g.arrived())
+	}
+}
+
 func TestARepeatedDeliverySendsNothingAgain(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)

@@ -207,7 +207,7 @@ func TestWebhooksThatAreNone(t *testing.T) {
 	if err := target.Check(t.Context()); !errors.Is(err, fault.NeedsAdmin) || !strings.Contains(err.Error(), "key") {
 		t.Errorf("without a key: %v", err)
 	}
-	away := open(t, handover.Spec{Webhook: &handover.Webhook{URL: "http://" + freeAddress(t) + "/x?token=tell-nobody"}}, rightKey)
+	away := open(t, handover.Spec{Webhook: &handover.Webhook{URL: "http://127.0.0.1:1/x?token=tell-nobody"}}, rightKey)
 	_, err := away.Deliver(t.Context(), staged(t, "one", two))
 	if e := fault.As(err); e == nil || e.Kind != fault.Temporary || e.Ambiguous || e.Hint == "" || strings.Contains(err.Error(), "tell-nobody") {
 		t.Errorf("nobody there: %v", err)

@@ -39,6 +39,7 @@ const (
 	cut  mode = "cut"  // the work is done and the answer is lost, once
 	full mode = "full" // there is no room
 	slow mode = "slow" // there is no answer
+	busy mode = "busy" // another is putting the same name, once; of object stores
 )
 
 // world is a receiver of one kind, and how to reach it.
