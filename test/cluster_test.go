@@ -327,7 +327,7 @@ func (s *storm) judge(t *testing.T, db *sql.DB) {
 func TestWorkOfADeadNodeIsTakenOver(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, func(*gate) string { return "" })
-	id := c.hang(t)
+	id := c.hang(t, time.Hour)
 	c.b.start()
 	c.a.kill()
 	killed := time.Now()
@@ -340,4 +340,31 @@ func TestWorkOfADeadNodeIsTakenOver(t *testing.T) {
 	t.Logf("sent by the other node %s after the kill", time.Since(killed).Round(100*time.Millisecond))
 	c.arriveOnce(t, []string{id})
 	c.b.stop()
+}
+
+// TestFrozenNodeSendsNothingTwice stops a node in the middle of a delivery, as a machine
+// that is moved is stopped, for longer than its lease. The other one sends the message;
+// when the first goes on, at the very command it was at, it finds that out in time.
+func TestFrozenNodeSendsNothingTwice(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, func(*gate) string { return "" })
+	began := time.Now()
+	id := c.hang(t, 5*time.Second) // then the answer is there, and nobody to read it
+	frozen := c.a.cmd.Process.Pid
+	if err := syscall.Kill(frozen, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(frozen, syscall.SIGCONT) })
+	c.b.start()
+	c.leasesEnd(t)
+	within(t, time.Minute, "the other node to send it", func() bool { return c.left(t) == 0 && time.Since(began) > 10*time.Second })
+	if err := syscall.Kill(frozen, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the frozen node to notice", func() bool {
+		log, err := os.ReadFile(c.a.log.Name())
+		return err == nil && strings.Contains(string(log), "stood still for too long")
+	})
+	c.arriveOnce(t, append(c.burst(t, "afterwards", 4, 3), id))
+	c.stop()
 }

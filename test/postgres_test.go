@@ -247,16 +247,13 @@ func TestNodeKilledWithLeasedWork(t *testing.T) {
 	for name, goOn := range map[string]func(t *testing.T, c cluster){
 		"the host comes back": func(t *testing.T, c cluster) { c.a.start() },
 		"the lease ends": func(t *testing.T, c cluster) {
-			// The two minutes of a lease, gone by.
-			if _, err := c.db.ExecContext(t.Context(), `UPDATE messages SET lease_until = 1 WHERE state = 'delivering'`); err != nil {
-				t.Fatal(err)
-			}
+			c.leasesEnd(t)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, func(*gate) string { return "" })
-			id := c.hang(t)
+			id := c.hang(t, time.Hour)
 			c.b.start()
 			ids := append(c.burstAt(t, c.b), id)
 			if pid := c.holder(t); pid != c.a.cmd.Process.Pid {
@@ -277,18 +274,28 @@ func TestNodeKilledWithLeasedWork(t *testing.T) {
 	}
 }
 
+// leasesEnd lets the two minutes of a lease go by.
+func (c cluster) leasesEnd(t *testing.T) {
+	t.Helper()
+	for _, query := range []string{`UPDATE messages SET lease_until = 1 WHERE state = 'delivering'`, `UPDATE held_lanes SET until = 1`} {
+		if _, err := c.db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // burstAt sends a few messages at one node.
 func (c cluster) burstAt(t *testing.T, node *gate) []string {
 	t.Helper()
 	return cluster{a: node, b: node}.burst(t, "meanwhile", 2, 5)
 }
 
-// hang lets node a hang in the delivery of one message, with node b at rest, and
-// returns the message's id.
-func (c cluster) hang(t *testing.T) (id string) {
+// hang lets node a hang in the delivery of one message for a while, with node b at rest,
+// and returns the message's id.
+func (c cluster) hang(t *testing.T, long time.Duration) (id string) {
 	t.Helper()
 	c.b.stop() // so that a has the message for sure
-	c.a.sim.World.Arm(world.Fault{Where: "smtp", Stage: "mail", Mailbox: "scan@contoso.com", Kind: world.FaultSlow, Delay: time.Hour})
+	c.a.sim.World.Arm(world.Fault{Where: "smtp", Stage: "mail", Mailbox: "scan@contoso.com", Kind: world.FaultSlow, Delay: long})
 	s, err := c.a.login(c.a.doorTLS())
 	if err != nil {
 		t.Fatal(err)

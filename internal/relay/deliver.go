@@ -24,11 +24,16 @@ const (
 // deliver makes one try with a leased message and commits what came of it. Only
 // then may the connection be used again: the next command tells the server that
 // its answer was taken to heart.
-func (r *Relay) deliver(ctx context.Context, m Message) {
+func (r *Relay) deliver(ctx context.Context, l lease) {
+	m := l.m
 	r.event(ctx, "delivering", m)
 	part := m.part(r.cfg.Limits(m.Account).RecipientsPerMessage)
-	c, res, err := r.attempt(ctx, m, part)
-	if ctx.Err() != nil && untouched(res, err) { // stopped: the lease is given back as it was
+	c, res, err := r.attempt(ctx, l, part)
+	lost := errors.Is(err, errLost)
+	if lost {
+		r.complainOf(ctx, slog.LevelWarn, "message not sent: this process stood still for too long", m, err)
+	}
+	if lost || ctx.Err() != nil && untouched(res, err) { // stopped: the lease is given back as it was
 		if c != nil {
 			c.Abort()
 		}
@@ -109,19 +114,19 @@ func (r *Relay) spent(m Message, part []*Recipient, res smtp.Result, err error, 
 
 // attempt sends m to a part of its recipients. A kept connection that turns out
 // to be dead is replaced once.
-func (r *Relay) attempt(ctx context.Context, m Message, part []*Recipient) (*link, smtp.Result, error) {
+func (r *Relay) attempt(ctx context.Context, l lease, part []*Recipient) (*link, smtp.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	c, reused, err := r.lanes.take(ctx, m.Account)
+	c, reused, err := r.lanes.take(ctx, l.m.Account)
 	if err != nil {
 		return nil, smtp.Result{}, err
 	}
-	res, err := r.send(ctx, c, m, part)
+	res, err := r.send(ctx, c, l, part)
 	if reused && dead(c, res, err) && ctx.Err() == nil {
 		if c, err = r.lanes.replace(ctx, c); err != nil {
 			return nil, smtp.Result{}, err
 		}
-		res, err = r.send(ctx, c, m, part)
+		res, err = r.send(ctx, c, l, part)
 	}
 	return c, res, err
 }
@@ -136,7 +141,8 @@ func dead(c *link, res smtp.Result, err error) bool {
 	return f != nil && !f.Ambiguous && (f.Reply == nil || f.Reply.Code == "421")
 }
 
-func (r *Relay) send(ctx context.Context, c *link, m Message, part []*Recipient) (smtp.Result, error) {
+func (r *Relay) send(ctx context.Context, c *link, l lease, part []*Recipient) (smtp.Result, error) {
+	m := l.m
 	body, err := r.cfg.Store.Body(ctx, m.ID)
 	if err != nil {
 		return smtp.Result{}, fault.Wrap(fault.Temporary, "open message body", err)
@@ -146,7 +152,7 @@ func (r *Relay) send(ctx context.Context, c *link, m Message, part []*Recipient)
 	for _, rcpt := range part {
 		env.To, env.Notices = append(env.To, rcpt.Address), append(env.Notices, rcpt.RecipientNotice)
 	}
-	return c.Send(ctx, env, m.Size, body)
+	return c.Send(ctx, env, m.Size, &leasedBody{body, func() error { return l.holds(ctx) }})
 }
 
 // pause stops the account for a refusal while sending, before the message is put

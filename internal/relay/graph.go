@@ -97,7 +97,7 @@ func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, bod
 	reply, err := b.earlier(ctx, env.ID, letter)
 	res.InDoubt = err != nil
 	if err == nil && reply == nil {
-		reply, err = b.hand(ctx, env.ID, letter)
+		reply, err = b.hand(ctx, env.ID, letter, body)
 		f := fault.As(err)
 		res.InDoubt = f != nil && f.Ambiguous
 	}
@@ -165,7 +165,12 @@ func retryAfterOf(err error) time.Duration {
 }
 
 // hand gives the letter to Graph. When the answer is lost it looks once, at once.
-func (b *letterbox) hand(ctx context.Context, id string, letter *graph.Letter) (*fault.Reply, error) {
+func (b *letterbox) hand(ctx context.Context, id string, letter *graph.Letter, body io.Reader) (*fault.Reply, error) {
+	if l, ok := body.(*leasedBody); ok { // read long ago: signing in and looking may have taken their time
+		if err := l.holds(); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.g.Doubts.BeginDoubt(ctx, id, b.g.Now()); err != nil {
 		return nil, fault.Wrap(fault.Temporary, "note that Graph gets the message", err)
 	}

@@ -166,6 +166,11 @@ func (s *memory) ExtendLeases(_ context.Context, holder string, ids []string, un
 	return nil
 }
 
+func (s *memory) HoldsLease(_ context.Context, holder, id string) (bool, error) {
+	err := s.failure("HoldsLease")
+	return err == nil && s.leased(func(k *kept) bool { return k.ID == id && k.holder == holder }) > 0, err
+}
+
 func (s *memory) ExpireLeases(_ context.Context, now time.Time) (int, error) {
 	return s.leased(func(k *kept) bool {
 		if k.until.Before(now) {

@@ -176,6 +176,8 @@ type Store interface {
 	// ExtendLeases keeps those of holder's leases alive that it knows of. One whose
 	// claim failed on its way to the holder ends by itself.
 	ExtendLeases(ctx context.Context, holder string, ids []string, until time.Time) error
+	// HoldsLease reports whether a message is leased to holder.
+	HoldsLease(ctx context.Context, holder, id string) (bool, error)
 	// ExpireLeases returns messages whose lease ended before now to Queued and says how many.
 	ExpireLeases(ctx context.Context, now time.Time) (int, error)
 	// ReleaseLeases returns all of holder's messages to Queued at once.

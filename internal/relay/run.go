@@ -108,13 +108,15 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 		return fmt.Errorf("claim messages: %w", err)
 	}
 	for _, m := range due {
+		if !r.held.add(m.ID) { // we lost it, others gave it back, and the try that lost it has not ended yet
+			continue
+		}
 		r.busy.Add(1)
-		r.held.add(m.ID)
 		r.sends.Go(func() {
 			defer r.Wake() // a worker is free, and so may be a place of the account
 			defer r.busy.Add(-1)
 			defer r.held.drop(m.ID)
-			r.deliver(sending, m)
+			r.deliver(sending, lease{r, m, now})
 		})
 	}
 	return nil
@@ -126,13 +128,16 @@ type leases struct {
 	ids map[string]struct{}
 }
 
-func (l *leases) add(id string) {
+// add is false for a message that is being worked on already.
+func (l *leases) add(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ids == nil {
 		l.ids = make(map[string]struct{})
 	}
+	_, have := l.ids[id]
 	l.ids[id] = struct{}{}
+	return !have
 }
 
 func (l *leases) drop(id string) {

@@ -80,6 +80,13 @@ func (s *Store) ExtendLeases(ctx context.Context, holder string, ids []string, u
 	})
 }
 
+// HoldsLease is part of [relay.Store].
+func (s *Store) HoldsLease(ctx context.Context, holder, id string) (bool, error) {
+	n, err := column[int](ctx, s.db, "look at a lease",
+		`SELECT count(*) FROM messages WHERE id = $1 AND holder = $2 AND state = 'delivering'`, id, holder)
+	return n > 0, err
+}
+
 // ExpireLeases is part of [relay.Store].
 func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err error) {
 	err = s.writes.do(ctx, "expire leases", func(ctx context.Context, tx querier) error {

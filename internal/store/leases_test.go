@@ -101,7 +101,11 @@ func TestLeases(t *testing.T) {
 		ctx := t.Context()
 		m := put(t, s, message(1, "scan"))
 		got(t, 0)(s.ExpireLeases(ctx, after(time.Hour)))
+		got(t, false)(s.HoldsLease(ctx, "me", m.ID))
 		claim(t, s, "me")
+		got(t, true)(s.HoldsLease(ctx, "me", m.ID))
+		got(t, false)(s.HoldsLease(ctx, "you", m.ID))
+		got(t, false)(s.HoldsLease(ctx, "me", "another"))
 		got(t, 0)(s.ExpireLeases(ctx, after(time.Minute))) // ends now, has not ended before now
 		ok(t, s.ExtendLeases(ctx, "me", nil, after(time.Hour)))
 		ok(t, s.ExtendLeases(ctx, "you", []string{m.ID}, after(time.Hour)))
@@ -109,6 +113,7 @@ func TestLeases(t *testing.T) {
 		got(t, 0)(s.ExpireLeases(ctx, after(2*time.Minute)))
 		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Minute+time.Millisecond)))
 		got(t, m)(s.Message(ctx, m.ID))
+		got(t, false)(s.HoldsLease(ctx, "me", m.ID))
 		late := m
 		late.State = relay.Delivered
 		failed(t, s.FinishMessage(ctx, "me", late, relay.Spent{}), fault.Conflict)
