@@ -249,7 +249,7 @@ func (m *memory) Runs(_ context.Context, task string, limit int) ([]Run, error) 
 	return out, nil
 }
 
-// mail is a message in a folder.
+// letter is a message in a folder.
 type letter struct {
 	raw     string
 	arrived time.Time
@@ -274,8 +274,9 @@ type post struct {
 	described int
 	changes   int // mailbox actions asked for
 	fail      func(op string, uid string) error
-	cutAfter  int64 // octets of a body after which the connection breaks; 0: never
-	cuts      int   // how many bodies are cut so
+	cutAfter  int64                  // octets of a body after which the connection breaks; 0: never
+	cuts      int                    // how many bodies are cut so
+	says      func(raw string) int64 // about sizes; nil: what is true
 }
 
 func newPost(raws ...string) *post {
@@ -367,6 +368,9 @@ func (l *line) Describe(_ context.Context, v uint32, uids []string, headers bool
 	for _, uid := range uids {
 		if m := l.p.inbox[uid]; m != nil {
 			b := mailbox.Brief{ID: uid, Size: int64(len(m.raw)), Arrived: m.arrived}
+			if l.p.says != nil {
+				b.Size = l.p.says(m.raw)
+			}
 			if headers {
 				head, _, _ := strings.Cut(m.raw, "\r\n\r\n")
 				b.Header = []byte(head + "\r\n\r\n")

@@ -65,13 +65,21 @@ func (r *run) room(n int) int {
 	if r.opts.Messages > 0 {
 		most = r.opts.Messages
 	}
-	if limit := r.task.Limits.Bytes; limit > 0 && r.rec.Bytes >= int64(limit) {
+	if r.octets() <= 0 {
 		return 0
 	}
 	if most > 0 {
 		return max(0, min(n, most-r.rec.Looked))
 	}
 	return n
+}
+
+// octets says how many this run may still read at once.
+func (r *run) octets() int64 {
+	if limit := int64(r.task.Limits.Bytes); limit > 0 {
+		return min(groupBytes, limit-r.rec.Bytes)
+	}
+	return groupBytes
 }
 
 // cutOffMark stands in the ledger, under no message's id, for the cut-off being made.
@@ -233,13 +241,14 @@ func (r *run) largest() int64 {
 // groups reads messages, as many at once as are then committed together.
 func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 	for len(list) > 0 {
-		if r.room(1) == 0 && r.task.Limits.Bytes > 0 && r.rec.Bytes >= int64(r.task.Limits.Bytes) {
+		most := r.octets()
+		if most <= 0 {
 			r.rec.Left += len(list)
 			r.rec.Looked -= len(list)
 			return nil
 		}
 		n, size := 0, int64(0)
-		for n < len(list) && n < groupMessages && (n == 0 || size+list[n].size <= groupBytes && !r.suspect[list[n].parcel.Key]) {
+		for n < len(list) && n < groupMessages && (n == 0 || size+list[n].size <= most && !r.suspect[list[n].parcel.Key]) {
 			size += list[n].size
 			if n++; r.suspect[list[n-1].parcel.Key] || r.told.probing {
 				break

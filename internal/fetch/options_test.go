@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -265,9 +266,45 @@ func TestLimitsOfARun(t *testing.T) {
 			t.Errorf("run %d: %+v", i, r)
 		}
 	}
-	octets := newBench(t, p, func(task *Task) { task.Limits.Bytes = 1 })
-	if r := octets.run(t); r.Saved == 0 || r.Saved+r.Left != 10 {
-		t.Errorf("%+v", r)
+	size := len(raws[0])
+	octets := newBench(t, p, func(task *Task) { task.Limits.Bytes = Size(3*size + 1) })
+	for i, want := range []int{4, 4, 2, 0} { // the last of each may be larger than what is left of the limit
+		if r := octets.run(t); r.Saved != want || r.Left != max(0, 10-4*(i+1)) || r.Looked != want {
+			t.Errorf("octets, run %d: %+v", i, r)
+		}
+	}
+}
+
+// What a server says about sizes decides what is asked for, not what is taken in.
+func TestServerThatLiesAboutSizes(t *testing.T) {
+	t.Parallel()
+	large := message("large", "a.pdf", strings.Repeat("x", 9<<20)) // more than the bench reads
+	for name, c := range map[string]struct {
+		size   func(raw string) int64
+		parked int
+	}{
+		"nothing": {func(string) int64 { return 0 }, 1},
+		"minus":   {func(string) int64 { return -1 }, 1},
+		"little":  {func(raw string) int64 { return int64(len(raw)) / 2 }, 1},
+		"immense": {func(string) int64 { return math.MaxInt64 }, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost(message("1", "a.pdf", "alpha"), large, message("2", "b.pdf", "beta"), message("3", "c.pdf", "gamma"))
+			p.says = c.size
+			b := newBench(t, p, nil)
+			if r := b.run(t); r.Failed != c.parked || r.Saved != 4-c.parked {
+				t.Errorf("%+v", r)
+			}
+			for _, e := range b.ledger.find(func(e Entry) bool { return e.State != Parked }) {
+				if e.Size != int64(len(p.inbox[e.UID].raw)) {
+					t.Errorf("%s is entered with %d octets", e.UID, e.Size)
+				}
+			}
+			if r := b.run(t); r.Looked != 0 {
+				t.Errorf("looked at again: %+v", r)
+			}
+		})
 	}
 }
 
