@@ -200,6 +200,35 @@ func TestTaskAgainstExchange(t *testing.T) {
 	}
 }
 
+// What is asked of the server narrows what is looked at.
+func TestWhatExchangeIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for name, origin := range map[string]fetch.Origin{
+		"search":           {Start: fetch.StartAll, Search: `OR SUBJECT "Invoice 3" SUBJECT "Invoice 7"`},
+		"unflagged":        {Start: fetch.StartAll, Which: fetch.Unflagged},
+		"unread":           {Start: fetch.StartAll, Which: fetch.Unread},
+		"unread, searched": {Start: fetch.StartAll, Which: fetch.Unread, Search: `SUBJECT Invoice`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, func(task *fetch.Task) { task.Source, task.After = origin, fetch.Action{} })
+			for i, content := range []string{"alpha", "beta", "gamma"} {
+				flags := []string{`\Seen`, `\Flagged`}
+				if i == 2 {
+					flags = nil
+				}
+				s.Exchange.Append(invoices, "INBOX", letter(i+1, content), time.Now(), flags...)
+			}
+			if r := s.run(t); r.Looked != 1 || r.Saved != 1 {
+				t.Errorf("%+v", r)
+			}
+			if contents, _ := handedOver(t, s.task.Handover.Directory); !slices.Equal(contents, []string{"gamma"}) {
+				t.Errorf("%q", contents)
+			}
+		})
+	}
+}
+
 func TestExchangeMisbehaves(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
