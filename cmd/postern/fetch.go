@@ -110,8 +110,10 @@ func newFetchRun(c *cli) *cobra.Command {
 }
 
 func (c *cli) runTask(ctx context.Context, a *app.App, name string, opts fetch.Options, asJSON bool) error {
-	// One thing is done after the other: a second processor would look for work that is
-	// not there, which takes a fifth of the time all in all.
+	// One thing is done after the other, and a second processor looks for work that is not
+	// there: where nothing else runs, a fifth of all the processor time. Without it messages
+	// come as fast, beside a Dovecot and over a link of 80 ms. The server, which has many
+	// tasks, keeps them all.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	bar, out := newProgress(c.stderr), &lines{w: bufio.NewWriter(c.stdout)}
 	opts.Progress = func(e fetch.Event) {
