@@ -4,57 +4,32 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/api"
 	"postern/internal/app"
 	"postern/internal/fault"
-	"postern/internal/store"
 	"postern/internal/vault"
 )
 
-type accountRow struct {
-	Name     string    `json:"name"`
-	Mailbox  string    `json:"mailbox"`
-	App      string    `json:"app"`
-	SignIn   string    `json:"sign_in"`
-	Purposes []string  `json:"purposes"`
-	State    string    `json:"state"`
-	Reason   string    `json:"reason,omitempty"`
-	Since    time.Time `json:"since,omitzero"`
-	Checked  time.Time `json:"checked,omitzero"` // when its connection was
-	Check    string    `json:"check,omitempty"`  // good, or what was wrong
-}
-
-func rowOf(v vault.Account) accountRow {
-	return accountRow{
-		Name: v.Name, Mailbox: v.Mailbox.String(), App: v.App, SignIn: string(v.Method), Purposes: purposes(v),
-		State: string(v.State), Reason: v.Reason, Since: v.Since,
-	}
-}
-
-// checked adds what the last check of one purpose found; what is wrong stays.
-func (r *accountRow) checked(h store.Health) {
-	switch {
-	case !h.Good:
-		r.Checked, r.Check = h.At, h.Purpose+": "+h.Headline
-	case r.Check == "" || r.Check == goodCheck:
-		r.Checked, r.Check = h.At, goodCheck
-	}
-}
-
-const goodCheck = "good"
-
-// told is the last check in a column.
-func (r accountRow) told() string {
-	switch r.Check {
+// toldCheck is the last check in a column.
+func toldCheck(f api.Account) string {
+	switch f.Check {
 	case "":
 		return "-"
-	case goodCheck:
-		return "good, " + when(r.Checked)
+	case api.Good:
+		return "good, " + when(f.Checked)
 	}
-	return "failed, " + when(r.Checked)
+	return "failed, " + when(f.Checked)
+}
+
+// stateOf is how an account is, in a column.
+func stateOf(f api.Account) string {
+	if f.Held {
+		return f.State + ", paused"
+	}
+	return f.State
 }
 
 func newAccounts(c *cli) *cobra.Command {
@@ -66,37 +41,23 @@ func newAccounts(c *cli) *cobra.Command {
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				all, err := a.Vault.Accounts(cmd.Context())
+				rows, err := a.AccountFacts(cmd.Context())
 				if err != nil {
 					return err
-				}
-				checks, err := a.Store.Healths(cmd.Context())
-				if err != nil {
-					return err
-				}
-				rows := make([]accountRow, 0, len(all))
-				for _, v := range all {
-					r := rowOf(v)
-					for _, h := range checks {
-						if h.Account == v.Name {
-							r.checked(h)
-						}
-					}
-					rows = append(rows, r)
 				}
 				if asJSON {
 					return writeJSON(c.stdout, rows)
 				}
 				return table(c.stdout, "ACCOUNT\tMAILBOX\tFOR\tSTATE\tCHECKED\tREASON", func(line func(...string)) {
 					for _, r := range rows {
-						line(r.Name, r.Mailbox, strings.Join(r.Purposes, ","), r.State, r.told(), r.Reason)
+						line(r.Name, r.Mailbox, strings.Join(r.Purposes, ","), stateOf(r), toldCheck(r), r.Reason)
 					}
 				})
 			})
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("accounts", "Accounts: mailboxes Postern signs in to", list, newAccountsShow(c), newAccountsPassword(c), newAccountsSimulate(c), newAccountsDisconnect(c), newAccountsDelete(c))
+	return group("accounts", "Accounts: mailboxes Postern signs in to", list, newAccountsShow(c), newAccountsPassword(c), newAccountsSimulate(c), newAccountsPause(c), newAccountsResume(c), newAccountsRename(c), newAccountsDisconnect(c), newAccountsDelete(c))
 }
 
 func purposes(a vault.Account) []string {
@@ -134,7 +95,7 @@ func enterPassword(ctx context.Context, c *cli, a *app.App, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Vault.PutAccount(ctx, acct, &clear); err != nil {
+	if err := a.EnterPassword(ctx, who(), name, clear); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.stdout, "%s: password kept\n", name)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,38 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/internal/api"
 	"postern/internal/app"
-	"postern/internal/fault"
-	"postern/internal/vault"
 )
-
-// accountFacts is what `accounts show` knows. It holds no secret.
-type accountFacts struct {
-	accountRow
-	PausedBy    string      `json:"paused_by,omitempty"` // provider, server or person
-	ProbeAt     time.Time   `json:"probe_at,omitzero"`
-	Shared      bool        `json:"shared"`
-	GiveTokens  bool        `json:"give_tokens"`
-	PasswordSet time.Time   `json:"password_set,omitzero"`
-	Transport   string      `json:"transport,omitempty"`
-	Simulate    bool        `json:"simulate,omitempty"` // its mail goes to nobody
-	Detour      string      `json:"detour,omitempty"`   // the transport used in its place, until when and why
-	SignedInAs  string      `json:"signed_in_as,omitempty"`
-	SignedInAt  time.Time   `json:"signed_in_at,omitzero"`
-	ObjectID    string      `json:"object_id,omitempty"`
-	TenantID    string      `json:"tenant_id,omitempty"`
-	Scopes      []string    `json:"scopes,omitempty"`
-	Refreshed   time.Time   `json:"refreshed,omitzero"`
-	Until       time.Time   `json:"until,omitzero"` // when the sign-in lapses if nobody uses it
-	Tokens      []tokenFact `json:"tokens,omitempty"`
-	Exchange    []string    `json:"exchange,omitempty"` // what an Exchange administrator runs once
-}
-
-type tokenFact struct {
-	Resource string    `json:"resource"`
-	Issued   time.Time `json:"issued"`
-	Expires  time.Time `json:"expires"`
-}
 
 func newAccountsShow(c *cli) *cobra.Command {
 	var asJSON bool
@@ -55,7 +24,7 @@ once in Exchange Online PowerShell, filled in. Shows no secret.`,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				facts, err := accountOf(cmd.Context(), a, name[0])
+				facts, err := a.AccountFact(cmd.Context(), name[0])
 				if err != nil {
 					return err
 				}
@@ -70,46 +39,7 @@ once in Exchange Online PowerShell, filled in. Shows no secret.`,
 	return cmd
 }
 
-func accountOf(ctx context.Context, a *app.App, name string) (accountFacts, error) {
-	d, err := a.Vault.Describe(ctx, name)
-	if err != nil {
-		return accountFacts{}, err
-	}
-	v := d.Account
-	reg, err := a.Vault.App(ctx, v.App)
-	if err != nil {
-		return accountFacts{}, err
-	}
-	f := accountFacts{
-		accountRow: rowOf(v), ProbeAt: v.ProbeAt, Shared: v.Shared, GiveTokens: v.GiveTokens, PasswordSet: v.PasswordSet,
-		SignedInAs: d.SignedInAs, SignedInAt: d.SignedInAt, ObjectID: d.ObjectID, TenantID: d.TenantID, Scopes: d.Scopes,
-		Refreshed: d.RotatedAt, Until: d.Until,
-	}
-	f.Transport, f.Simulate = v.Transport, v.Simulate
-	checks, err := a.Store.HealthOf(ctx, name)
-	if err != nil {
-		return accountFacts{}, err
-	}
-	for _, h := range checks {
-		f.checked(h)
-	}
-	switch d, err := a.Detour(ctx, name); {
-	case err == nil:
-		f.Detour = fmt.Sprintf("%s until %s: %s", d.Over, when(d.Until), d.Reason)
-	case !errors.Is(err, fault.NotFound):
-		return accountFacts{}, err
-	}
-	if v.State == vault.NeedsSignIn || v.State == vault.NeedsAdmin {
-		f.PausedBy = string(v.By)
-	}
-	for _, t := range d.Access {
-		f.Tokens = append(f.Tokens, tokenFact{t.Resource, t.Issued, t.Expires})
-	}
-	f.Exchange = vault.ExchangeCommands(d, reg)
-	return f, nil
-}
-
-func showAccount(w io.Writer, f accountFacts) error {
+func showAccount(w io.Writer, f api.Account) error {
 	var b strings.Builder
 	row := func(k, v string) {
 		if v != "" && v != "-" {
@@ -126,13 +56,13 @@ func showAccount(w io.Writer, f accountFacts) error {
 	if f.Simulate {
 		row("simulate", "on: its mail goes to nobody")
 	}
-	row("state", f.State)
+	row("state", stateOf(f))
 	row("since", when(f.Since))
 	row("paused by", f.PausedBy)
 	row("why", f.Reason)
 	row("tried again", when(f.ProbeAt))
-	row("checked", f.told())
-	if f.Check != goodCheck {
+	row("checked", toldCheck(f))
+	if f.Check != api.Good {
 		row("it found", f.Check)
 	}
 	row("signed in as", f.SignedInAs)

@@ -187,16 +187,14 @@ Postern can warn in time; Microsoft tells nobody.`,
 }
 
 func enterSecret(ctx context.Context, c *cli, a *app.App, name string, until time.Time) error {
-	v, err := a.Vault.App(ctx, name)
-	if err != nil {
+	if _, err := a.Vault.App(ctx, name); err != nil {
 		return err
 	}
 	clear, err := c.secretLine(ctx, "client secret of "+name)
 	if err != nil {
 		return err
 	}
-	v.SecretExpires = until // the old one's end says nothing about this one's
-	if err := a.Vault.PutApp(ctx, v, vault.Proof{Secret: &clear}); err != nil {
+	if err := a.EnterSecret(ctx, who(), name, clear, until); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.stdout, "%s: secret kept\n", name)

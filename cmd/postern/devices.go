@@ -60,5 +60,5 @@ func newDevices(c *cli) *cobra.Command {
 		},
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return group("devices", "Devices: programs that send through an account", list)
+	return group("devices", "Devices: programs that send through an account", list, newDevicesPassword(c), newDevicesDelete(c))
 }

@@ -136,10 +136,14 @@ func (s *signing) byDevice(ctx context.Context) error {
 	s.waiting()
 	wait, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if _, err := s.app.Vault.AwaitDevice(wait, d); err != nil {
+	result, err := s.app.Vault.AwaitDevice(wait, d)
+	if err != nil {
 		if errors.Is(wait.Err(), context.DeadlineExceeded) {
 			return s.nobodyCame(" --device")
 		}
+		return err
+	}
+	if err := s.app.SignedIn(ctx, who(), result); err != nil {
 		return err
 	}
 	done, err := s.app.Vault.Describe(ctx, s.account.Name)

@@ -38,14 +38,15 @@ const base = Prefix + "v1"
 
 // Config builds the handler. All fields are required.
 type Config struct {
-	Intake   Intake
-	Devices  func(ctx context.Context, name string) (door.Device, error)
-	Tokens   door.Tokens
-	Queue    Queue
-	Operator relay.Operator
-	Explain  func(ctx context.Context, msgs []relay.Message) error // says why waiting messages wait
-	Tasks    Tasks
-	Fetch    fetch.Operator
+	Intake     Intake
+	Devices    func(ctx context.Context, name string) (door.Device, error)
+	Tokens     door.Tokens
+	Queue      Queue
+	Operator   relay.Operator
+	Explain    func(ctx context.Context, msgs []relay.Message) error // says why waiting messages wait
+	Identities Identities                                            // accounts and devices
+	Tasks      Tasks
+	Fetch      fetch.Operator
 	// TestAlert really sends one alert, by a saved route or by values that are not saved.
 	TestAlert func(ctx context.Context, saved string, values alert.Route, signWith secret.Text) (check.Report, error)
 	Audits    func(ctx context.Context, f people.Lines) ([]people.Line, error)
@@ -86,7 +87,7 @@ func New(cfg Config) http.Handler {
 
 func (s *server) humaConfig() huma.Config {
 	c := huma.DefaultConfig("Postern", s.Version)
-	c.Info.Description = "Send mail through a Microsoft 365 account, look after the queue, and after what is fetched. Make a token with: postern tokens create NAME"
+	c.Info.Description = "Send mail through a Microsoft 365 account, look after the queue, accounts and devices, and after what is fetched. Make a token with: postern tokens create NAME"
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = base+"/openapi", "", ""
 	c.CreateHooks = nil // no links to schemas in answers
 	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
@@ -114,6 +115,8 @@ func (s *server) routes(a huma.API) {
 		huma.Register(a, op, s.act(act))
 	}
 	huma.Register(a, s.operation(a, http.MethodPost, "/alerts/test", "test-alert", "Really send one test alert, and say stage by stage what came of it", door.MayAdmin), s.testAlert)
+	s.accountRoutes(a)
+	s.deviceRoutes(a)
 	s.fetchRoutes(a)
 	s.peopleRoutes(a)
 	remove := s.operation(a, http.MethodDelete, "/messages/{id}", "delete-message", "Delete a message for good", door.MayWriteQueue)

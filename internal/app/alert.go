@@ -14,6 +14,7 @@ import (
 	"postern/internal/alert"
 	"postern/internal/api"
 	"postern/internal/check"
+	"postern/internal/declare"
 	"postern/internal/fault"
 	"postern/internal/mail"
 	"postern/internal/outbound"
@@ -165,13 +166,12 @@ func (a *App) AlertHistory(ctx context.Context, f alert.Filter) ([]alert.Alert, 
 
 // DeleteAlertRoute removes a route and its secret.
 func (a *App) DeleteAlertRoute(ctx context.Context, who, name string) error {
-	if err := a.Store.DeleteAlertRoute(ctx, name); err != nil {
-		return err
-	}
-	if err := a.Vault.KeepSecret(ctx, alert.SecretName(name), secret.Text{}); err != nil {
-		return err
-	}
-	return a.WriteDown(ctx, who, "delete alert route", name, "")
+	return a.changing(ctx, who, "delete alert route", declare.Key{Kind: "alert", Name: name}, "", func() error {
+		if err := a.Store.DeleteAlertRoute(ctx, name); err != nil {
+			return err
+		}
+		return a.Vault.KeepSecret(ctx, alert.SecretName(name), secret.Text{})
+	})
 }
 
 // alertRoom is what the pages see of alerts.

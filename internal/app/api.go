@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"postern/internal/alert"
 	"postern/internal/api"
 	"postern/internal/check"
 	"postern/internal/door"
+	"postern/internal/people"
 	"postern/internal/secret"
 )
 
@@ -20,7 +22,7 @@ func (a *App) Intake() api.Intake {
 func (a *App) withAPI(pages http.Handler) http.Handler {
 	programs := api.New(api.Config{
 		Intake: a.Intake(), Devices: a.Store.Device, Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
-		Tasks: a.Store, Fetch: a.FetchOperator(),
+		Identities: a, Tasks: a.Store, Fetch: a.FetchOperator(),
 		TestAlert: func(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
 			return a.TestAlert(ctx, saved, given, signWith, nil)
 		},
@@ -43,13 +45,26 @@ func (a *App) NewToken(ctx context.Context, who, name, device string, scopes []d
 	if err != nil {
 		return secret.Text{}, err
 	}
-	return text, a.WriteDown(ctx, who, "create token", name, "device "+device)
+	return text, a.Record(ctx, people.Deed{Who: who, What: "create token", Subject: name, After: tokenWords(t)})
 }
 
 // RevokeToken makes a token good for nothing, at once and on every node.
 func (a *App) RevokeToken(ctx context.Context, who, name string) error {
-	if err := a.Store.DeleteToken(ctx, name); err != nil {
+	all, err := a.Store.Tokens(ctx)
+	if err == nil {
+		err = a.Store.DeleteToken(ctx, name)
+	}
+	if err != nil {
 		return err
 	}
-	return a.WriteDown(ctx, who, "revoke token", name, "")
+	d := people.Deed{Who: who, What: "revoke token", Subject: name}
+	if i := slices.IndexFunc(all, func(t door.Token) bool { return t.Name == name }); i >= 0 {
+		d.Before = tokenWords(all[i])
+	}
+	return a.Record(ctx, d)
+}
+
+// tokenWords are a token without what proves it.
+func tokenWords(t door.Token) map[string]any {
+	return map[string]any{"device": t.Device, "scopes": t.Scopes, "created": t.Created}
 }

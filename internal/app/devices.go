@@ -17,10 +17,7 @@ import (
 // DeleteDevice removes a device; it is let in no more, within seconds. What it handed
 // in goes on its way.
 func (a *App) DeleteDevice(ctx context.Context, who, name string) error {
-	if err := a.Store.DeleteDevice(ctx, name); err != nil {
-		return err
-	}
-	return a.WriteDown(ctx, who, "delete device", name, "")
+	return a.changing(ctx, who, "delete device", declare.Key{Kind: "device", Name: name}, "", func() error { return a.Store.DeleteDevice(ctx, name) })
 }
 
 // NewDevicePassword replaces a device's password and returns the new one, this once.
@@ -33,10 +30,7 @@ func (a *App) NewDevicePassword(ctx context.Context, who, name string) (secret.T
 	if d.PasswordHash, err = door.HashPassword(fresh); err != nil {
 		return secret.Text{}, err
 	}
-	if err := a.Store.PutDevice(ctx, d); err != nil {
-		return secret.Text{}, err
-	}
-	return fresh, a.WriteDown(ctx, who, "new device password", name, "")
+	return fresh, a.changing(ctx, who, "new device password", declare.Key{Kind: "device", Name: name}, "", func() error { return a.Store.PutDevice(ctx, d) })
 }
 
 // SwitchDevice lets a device in, or no more.
@@ -56,14 +50,6 @@ type deviceRoom struct {
 	*App
 	doors  []openDoor
 	bridge []bridgeDoor
-}
-
-// Devices lists them.
-func (r deviceRoom) Devices(ctx context.Context) ([]door.Device, error) { return r.Store.Devices(ctx) }
-
-// Device is one of them.
-func (r deviceRoom) Device(ctx context.Context, name string) (door.Device, error) {
-	return r.Store.Device(ctx, name)
 }
 
 // Doors are those that are open, as a machine elsewhere reaches them.

@@ -128,7 +128,7 @@ func (d *drafts) PutAccount(ctx context.Context, a vault.Account) error {
 	old, err := d.account(ctx, a.Name)
 	switch {
 	case err == nil:
-		a.State, a.By, a.Reason, a.Since, a.ProbeAt = old.State, old.By, old.Reason, old.Since, old.ProbeAt
+		a.Held, a.State, a.By, a.Reason, a.Since, a.ProbeAt = old.Held, old.State, old.By, old.Reason, old.Since, old.ProbeAt
 	case !errors.Is(err, fault.NotFound):
 		return err
 	}

@@ -92,6 +92,10 @@ func (a accounts) Paused(ctx context.Context) ([]string, error) {
 	var paused []string
 	now := a.Store.Now()
 	for _, acct := range all {
+		if acct.Held {
+			paused = append(paused, acct.Name)
+			continue
+		}
 		switch acct.State {
 		case vault.Active:
 		case vault.NeedsAdmin:

@@ -125,9 +125,10 @@ func (a *App) checkNext(ctx context.Context, every time.Duration) error {
 }
 
 // checkTurn checks an account for all its purposes and says whether to look again soon.
-// One that nobody has signed in to yet has nothing to be checked.
+// One that nobody has signed in to yet has nothing to be checked; one that somebody paused
+// by hand is left alone.
 func (a *App) checkTurn(ctx context.Context, acct vault.Account) (again bool, err error) {
-	if acct.State == vault.New && acct.Method == vault.Delegated {
+	if acct.Held || acct.State == vault.New && acct.Method == vault.Delegated {
 		return false, nil
 	}
 	for _, p := range acct.Purposes {

@@ -39,6 +39,7 @@ func (a *App) sweep(ctx context.Context, now time.Time) error {
 	if keep := a.Config.KeepAudit.Duration; keep > 0 {
 		errs = append(errs, a.Store.PurgeAudit(ctx, now.Add(-keep)))
 	}
-	errs = append(errs, a.People.Sweep(ctx))
+	_, err := a.Store.FollowNames(ctx)
+	errs = append(errs, err, a.People.Sweep(ctx))
 	return errors.Join(errs...)
 }

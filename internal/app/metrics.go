@@ -46,10 +46,10 @@ func newCounters() counters {
 	}
 }
 
-// tallied counts how sign-ins end.
+// tallied counts how sign-ins end, and writes the good ones down.
 type tallied struct {
 	*vault.Vault
-	ended *prometheus.CounterVec
+	app *App
 }
 
 func (t tallied) FinishSignIn(ctx context.Context, q url.Values, browser string) (vault.Result, error) {
@@ -58,22 +58,25 @@ func (t tallied) FinishSignIn(ctx context.Context, q url.Values, browser string)
 	if r.Consented {
 		way = "consent"
 	}
-	t.count(way, err)
-	return r, err
+	return r, t.end(ctx, way, r, err)
 }
 
 func (t tallied) AwaitDevice(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error) {
 	r, err := t.Vault.AwaitDevice(ctx, d)
-	t.count("code", err)
-	return r, err
+	return r, t.end(ctx, "code", r, err)
 }
 
-func (t tallied) count(way string, err error) {
+// end counts a sign-in. Who signed in is who did it: a one-time link needs no user of ours.
+func (t tallied) end(ctx context.Context, way string, r vault.Result, err error) error {
 	outcome := "good"
 	if err != nil {
 		outcome = fault.KindOf(err).String()
 	}
-	t.ended.WithLabelValues(way, outcome).Inc()
+	t.app.counters.signIns.WithLabelValues(way, outcome).Inc()
+	if err != nil {
+		return err
+	}
+	return t.app.SignedIn(ctx, "microsoft:"+r.SignedInAs, r)
 }
 
 // gauges reads counts where they are kept, when they are asked for.

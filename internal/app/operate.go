@@ -14,13 +14,15 @@ import (
 // Operator changes the queue by hand and writes it down.
 func (a *App) Operator() relay.Operator {
 	return relay.Operator{Relay: a.Relay, Audit: func(ctx context.Context, d relay.Deed) error {
-		return a.WriteDown(ctx, d.Who, string(d.What), d.Subject, d.Detail)
+		return a.Record(ctx, people.Deed{Who: d.Who, What: string(d.What), Subject: d.Subject, Detail: d.Detail, Before: d.Before, After: d.After})
 	}}
 }
 
 // FetchOperator changes runs and the ledger by hand and writes it down.
 func (a *App) FetchOperator() fetch.Operator {
-	return fetch.Operator{Fetcher: a.Fetch, Audit: a.WriteDown}
+	return fetch.Operator{Fetcher: a.Fetch, Audit: func(ctx context.Context, d fetch.ByHand) error {
+		return a.Record(ctx, people.Deed{Who: d.Who, What: d.What, Subject: d.Subject, Detail: d.Detail, Before: d.Before, After: d.After})
+	}}
 }
 
 // ApplyAs puts a document into effect that somebody sent from elsewhere, and writes down
@@ -36,13 +38,13 @@ func (a *App) ApplyHere(ctx context.Context, who string, doc declare.Document, g
 
 func (a *App) applyAs(ctx context.Context, who string, doc declare.Document, getenv func(string) (string, bool)) ([]declare.Change, error) {
 	applier := a.Applier(getenv)
-	before, err := applier.Records(ctx, doc)
+	before, err := a.records(ctx, doc)
 	if err != nil {
 		return nil, err
 	}
 	done, err := applier.Apply(ctx, doc)
 	errs := []error{err}
-	after, err := applier.Records(ctx, doc)
+	after, err := a.records(ctx, doc)
 	errs = append(errs, err)
 	for _, c := range done {
 		if c.Action != "unchanged" {

@@ -364,7 +364,7 @@ func (l *look) atDevices() error {
 	all, err := l.Store.Devices(l.ctx)
 	for _, d := range all {
 		if !d.Disabled {
-			l.Devices++
+			l.Standing.Devices++
 		}
 	}
 	return errors.Join(err, l.conditions(web.OldTLS, "", l.legacy.look))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"postern/internal/declare"
 	"postern/internal/relay"
 	"postern/internal/vault"
 )
@@ -55,10 +56,9 @@ func (a *App) Simulate(ctx context.Context, who, account string, on bool) error 
 		return err
 	}
 	acct.Simulate = on
-	if err := a.Vault.PutAccount(ctx, acct, nil); err != nil {
-		return err
-	}
-	return a.WriteDown(ctx, who, "simulate", account, fmt.Sprintf("on: %t", on))
+	return a.changing(ctx, who, "simulate", declare.Key{Kind: "account", Name: account}, fmt.Sprintf("on: %t", on), func() error {
+		return a.Vault.PutAccount(ctx, acct, nil)
+	})
 }
 
 // would says over what an account's mail would have gone.

@@ -72,6 +72,8 @@ func (a *App) pauses(ctx context.Context, msgs []relay.Message) (map[string]paus
 		case errors.Is(err, fault.NotFound): // a message outlives its account
 		case err != nil:
 			return nil, err
+		case acct.Held:
+			all[acct.Name] = pause{reason: "somebody paused " + acct.Name + " by hand: postern accounts resume " + acct.Name}
 		case acct.State == vault.New && acct.Method == vault.Delegated:
 			all[acct.Name] = pause{reason: "nobody has signed in to " + acct.Name + " yet"}
 		case acct.State == vault.NeedsAdmin, acct.State == vault.NeedsSignIn:

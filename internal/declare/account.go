@@ -99,6 +99,7 @@ func (a Applier) putAccount(ctx context.Context, want vault.Account, clear *secr
 	}
 	same := func() bool {
 		bare := have
+		bare.Held = false
 		bare.State, bare.By, bare.Reason, bare.Since, bare.ProbeAt = "", "", "", time.Time{}, time.Time{}
 		bare.Password, bare.PasswordSet = nil, time.Time{}
 		return reflect.DeepEqual(want, bare) && (clear == nil || a.Vault.PasswordIs(have, *clear))

@@ -78,6 +78,14 @@ type step func(ctx context.Context) (Change, error)
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
 
+// CheckName says what is wrong with the name of an app, account, device, task or route.
+func CheckName(name string) error {
+	if !nameForm.MatchString(name) {
+		return errors.New("name: allowed are letters, digits and . _ @ + -, beginning with a letter or digit")
+	}
+	return nil
+}
+
 // plan checks everything that can be checked without the database.
 func (a Applier) plan(doc Document) ([]step, error) {
 	var steps []step
@@ -85,8 +93,8 @@ func (a Applier) plan(doc Document) ([]step, error) {
 	add := func(kind, name string, s step, err error) error {
 		switch {
 		case err != nil:
-		case !nameForm.MatchString(name):
-			err = fmt.Errorf("name: allowed are letters, digits and . _ @ + -, beginning with a letter or digit")
+		case CheckName(name) != nil:
+			err = CheckName(name)
 		case seen[kind+"\x00"+name]:
 			err = errors.New("it stands twice in the document")
 		}

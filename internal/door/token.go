@@ -25,12 +25,16 @@ const (
 	MayReadFetch  Scope = "fetch:read" // as the next, never for a device
 	MayWriteFetch Scope = "fetch:write"
 	MayMetrics    Scope = "metrics"
-	MayAdmin      Scope = "admin" // what people do at the command line; never for a device
+
+	MayReadAccounts  Scope = "accounts:read"  // and devices; as the next, never for a device
+	MayWriteAccounts Scope = "accounts:write" // which makes passwords of devices too
+
+	MayAdmin Scope = "admin" // what people do at the command line; never for a device
 )
 
 // Scopes are all of them.
 func Scopes() []Scope {
-	return []Scope{MaySend, MayReadQueue, MayWriteQueue, MayReadFetch, MayWriteFetch, MayMetrics, MayAdmin}
+	return []Scope{MaySend, MayReadQueue, MayWriteQueue, MayReadFetch, MayWriteFetch, MayReadAccounts, MayWriteAccounts, MayMetrics, MayAdmin}
 }
 
 // Token lets a program use the HTTP API. One with a device sends as that device may
@@ -80,7 +84,7 @@ func NewToken(name, device string, scopes []Scope, now time.Time) (Token, secret
 	case t.Allows(MaySend) && device == "":
 		return t, secret.Text{}, fault.New(fault.Invalid, op, "to send, a token needs a device: its account, its senders and its policy apply")
 	}
-	for _, beyond := range []Scope{MayAdmin, MayReadFetch, MayWriteFetch, MayMetrics} {
+	for _, beyond := range []Scope{MayAdmin, MayReadFetch, MayWriteFetch, MayReadAccounts, MayWriteAccounts, MayMetrics} {
 		if t.Allows(beyond) && device != "" {
 			return t, secret.Text{}, fault.New(fault.Invalid, op, "a token of a device cannot have the scope %s, which goes beyond the device", beyond)
 		}

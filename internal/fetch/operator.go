@@ -17,8 +17,17 @@ import (
 // Operator changes runs and the ledger by hand, and has it written down who did.
 type Operator struct {
 	*Fetcher
-	Audit func(ctx context.Context, who, what, subject, detail string) error
+	Audit func(ctx context.Context, d ByHand) error
 }
+
+// ByHand is what somebody did, for the audit log. Before and After are what it changed.
+type ByHand struct {
+	Who, What, Subject, Detail string
+	Before, After              any
+}
+
+// count says of entries how many were in each state.
+type count map[EntryState]int
 
 // LedgerAction is what can be done to entries.
 type LedgerAction string
@@ -54,7 +63,7 @@ func (o Operator) Run(ctx context.Context, who, task string) error {
 	if err := o.RunSoon(ctx, task); err != nil {
 		return err
 	}
-	return o.Audit(ctx, who, "run task", task, "")
+	return o.Audit(ctx, ByHand{Who: who, What: "run task", Subject: task, After: map[string]string{"run": "as soon as there is room"}})
 }
 
 // Stop ends a run of the task, on whatever node it is.
@@ -62,7 +71,7 @@ func (o Operator) Stop(ctx context.Context, who, task string) error {
 	if err := o.Fetcher.Stop(ctx, task, who); err != nil {
 		return err
 	}
-	return o.Audit(ctx, who, "stop task", task, "")
+	return o.Audit(ctx, ByHand{Who: who, What: "stop task", Subject: task, After: map[string]string{"run": "to be stopped"}})
 }
 
 // atOnce is how many entries are changed in one commit.
@@ -73,7 +82,7 @@ const atOnce = 500
 // left alone: the next run brings them there. The task must not run meanwhile;
 // fault.Conflict when it does.
 func (o Operator) Do(ctx context.Context, who string, act LedgerAction, f Filter, tell func(n int)) (n int, err error) {
-	return o.locked(ctx, who, act, f.Task, f.String(), func(keep func() error) (n int, err error) {
+	return o.locked(ctx, who, act, f.Task, f.String(), func(keep func() error, was count) (n int, err error) {
 		f.Limit, f.After = atOnce, ""
 		for {
 			page, err := o.cfg.Ledger.Entries(ctx, f)
@@ -81,7 +90,7 @@ func (o Operator) Do(ctx context.Context, who string, act LedgerAction, f Filter
 				return n, err
 			}
 			f.After = page[len(page)-1].Mark().String() // what is changed now stands before it
-			changed, err := o.change(ctx, who, act, page)
+			changed, err := o.change(ctx, who, act, page, was)
 			if n += changed; err != nil {
 				return n, err
 			}
@@ -98,7 +107,7 @@ func (o Operator) Do(ctx context.Context, who string, act LedgerAction, f Filter
 // DoEntries changes some entries of one task, and says how many. One that is gone is
 // passed over.
 func (o Operator) DoEntries(ctx context.Context, who string, act LedgerAction, task string, keys ...Key) (int, error) {
-	return o.locked(ctx, who, act, task, "chosen by hand", func(func() error) (int, error) {
+	return o.locked(ctx, who, act, task, "chosen by hand", func(_ func() error, was count) (int, error) {
 		var chosen []Entry
 		for _, k := range keys {
 			k.Task = task
@@ -109,13 +118,13 @@ func (o Operator) DoEntries(ctx context.Context, who string, act LedgerAction, t
 				return 0, err
 			}
 		}
-		return o.change(ctx, who, act, chosen)
+		return o.change(ctx, who, act, chosen, was)
 	})
 }
 
 // locked has do change entries of a task while it cannot run, and writes down what came
 // of it. do keeps the lock by calling keep.
-func (o Operator) locked(ctx context.Context, who string, act LedgerAction, task, what string, do func(keep func() error) (int, error)) (n int, err error) {
+func (o Operator) locked(ctx context.Context, who string, act LedgerAction, task, what string, do func(keep func() error, was count) (int, error)) (n int, err error) {
 	holder := o.cfg.Holder + "/by-hand-" + mail.NewID(o.cfg.Now())
 	lock := func() error {
 		now := o.cfg.Now()
@@ -128,12 +137,17 @@ func (o Operator) locked(ctx context.Context, who string, act LedgerAction, task
 	if err != nil {
 		return 0, err
 	}
-	n, err = do(lock)
+	was := count{}
+	n, err = do(lock, was)
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err = errors.Join(err, o.cfg.Ledger.UnlockTask(rest, task, holder))
 	if n > 0 {
-		err = errors.Join(err, o.Audit(rest, who, "fetch "+string(act), task, fmt.Sprintf("%d messages: %s", n, what)))
+		d := ByHand{Who: who, What: "fetch " + string(act), Subject: task, Detail: fmt.Sprintf("%d messages: %s", n, what), Before: was}
+		if act == Reprocess {
+			d.After = count{EntryFailed: n}
+		}
+		err = errors.Join(err, o.Audit(rest, d))
 	}
 	return n, err
 }
@@ -146,14 +160,17 @@ func changeable(e Entry, act LedgerAction) bool {
 	return act == Reset || e.UID != cutOffMark
 }
 
-// change changes those of the entries that may be, in one commit, and says how many.
-func (o Operator) change(ctx context.Context, who string, act LedgerAction, entries []Entry) (int, error) {
+// change changes those of the entries that may be, in one commit, says how many and
+// counts in was how they stood.
+func (o Operator) change(ctx context.Context, who string, act LedgerAction, entries []Entry, was count) (int, error) {
 	var chosen []Entry
 	var keys []Key
+	stood := count{}
 	for _, e := range entries {
 		if !changeable(e, act) {
 			continue
 		}
+		stood[e.State]++
 		e.State, e.Attempts, e.Reason, e.Files, e.Updated = EntryFailed, 0, "to be taken again, says "+who, nil, o.cfg.Now()
 		e.Acted, e.Receipt = false, ""
 		e.Again++
@@ -170,6 +187,9 @@ func (o Operator) change(ctx context.Context, who string, act LedgerAction, entr
 	}
 	if err != nil {
 		return 0, err
+	}
+	for state, n := range stood {
+		was[state] += n
 	}
 	return len(chosen), nil
 }
@@ -216,7 +236,11 @@ func (t Task) SamplePath() (string, error) {
 // It is fault.Conflict while the task runs.
 func (o Operator) Delete(ctx context.Context, who, task string) error {
 	now := o.cfg.Now()
-	err := o.cfg.Ledger.LockTask(ctx, task, o.cfg.Holder+"/by-hand-"+mail.NewID(now), now, now.Add(o.cfg.Lease))
+	before, err := o.cfg.Ledger.Task(ctx, task)
+	if err != nil {
+		return err
+	}
+	err = o.cfg.Ledger.LockTask(ctx, task, o.cfg.Holder+"/by-hand-"+mail.NewID(now), now, now.Add(o.cfg.Lease))
 	if errors.Is(err, fault.Conflict) {
 		return fault.New(fault.Conflict, "delete task", "%w", err).WithHint("stop the run first: postern fetch stop %s", task)
 	}
@@ -226,5 +250,5 @@ func (o Operator) Delete(ctx context.Context, who, task string) error {
 	if err != nil {
 		return err
 	}
-	return o.Audit(ctx, who, "delete task", task, "")
+	return o.Audit(ctx, ByHand{Who: who, What: "delete task", Subject: task, Before: before})
 }

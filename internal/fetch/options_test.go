@@ -419,8 +419,8 @@ func TestReprocessAndReset(t *testing.T) {
 	b := newBench(t, p, nil)
 	b.run(t)
 	var audit []string
-	o := Operator{b.Fetcher, func(_ context.Context, who, what, subject, detail string) error {
-		audit = append(audit, strings.Join([]string{who, what, subject, detail}, "|"))
+	o := Operator{b.Fetcher, func(_ context.Context, d ByHand) error {
+		audit = append(audit, fmt.Sprintf("%s|%s|%s|%s|%v>%v", d.Who, d.What, d.Subject, d.Detail, d.Before, d.After))
 		return nil
 	}}
 	f := Filter{Task: b.task.Name, UID: "1"}
@@ -437,7 +437,7 @@ func TestReprocessAndReset(t *testing.T) {
 	if r := b.run(t); r.Looked != 1 || p.bodies != bodies+1 {
 		t.Errorf("%+v", r)
 	}
-	if want := []string{"anna|fetch reprocess|invoices|1 messages: uid 1", "anna|fetch reset|invoices|1 messages: state no_match"}; !slices.Equal(audit, want) {
+	if want := []string{"anna|fetch reprocess|invoices|1 messages: uid 1|map[done:1]>map[failed:1]", "anna|fetch reset|invoices|1 messages: state no_match|map[no_match:1]><nil>"}; !slices.Equal(audit, want) {
 		t.Errorf("audit %q", audit)
 	}
 	must(t, b.ledger.LockTask(t.Context(), b.task.Name, "a run", b.now, b.now.Add(time.Hour)))
@@ -451,7 +451,7 @@ func TestReprocessIsADeliveryOfItsOwn(t *testing.T) {
 	s := &shelf{}
 	b := targetBench(t, newPost(message("1", "a.pdf", "x")), s, true, nil)
 	b.run(t)
-	o := Operator{b.Fetcher, func(context.Context, string, string, string, string) error { return nil }}
+	o := Operator{b.Fetcher, func(context.Context, ByHand) error { return nil }}
 	if _, err := o.Do(t.Context(), "anna", Reprocess, Filter{Task: b.task.Name}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"postern/internal/fault"
 )
@@ -25,6 +26,24 @@ type Deed struct {
 	What    Action
 	Subject string // a message's id
 	Detail  string
+	// Before and After are how the message stood; After is nil when it is gone.
+	Before, After any
+}
+
+// standing is what an action may change of a message.
+type standing struct {
+	State      State          `json:"state"`
+	NotBefore  time.Time      `json:"not_before,omitzero"`
+	Reason     string         `json:"reason,omitempty"`
+	Recipients map[string]int `json:"recipients,omitempty"` // how many in each state
+}
+
+func standingOf(m Message) standing {
+	s := standing{State: m.State, NotBefore: m.NotBefore, Reason: m.Reason, Recipients: map[string]int{}}
+	for _, r := range m.Recipients {
+		s.Recipients[string(r.State)]++
+	}
+	return s
 }
 
 // Operator does what people ask of the queue, and writes it down. Page, command line
@@ -59,7 +78,15 @@ func (o Operator) Do(ctx context.Context, who string, act Action, id string) err
 	}
 	o.Relay.event(ctx, string(act), before)
 	o.Relay.Wake()
-	return o.Audit(ctx, Deed{Who: who, What: act, Subject: id,
+	var after any
+	if act != Delete {
+		now, err := store.Message(context.WithoutCancel(ctx), id)
+		if err != nil && !errors.Is(err, fault.NotFound) {
+			return err
+		}
+		after = standingOf(now)
+	}
+	return o.Audit(ctx, Deed{Who: who, What: act, Subject: id, Before: standingOf(before), After: after,
 		Detail: fmt.Sprintf("%s from %s to %d recipients, was %s", before.MessageID, before.From, len(before.Recipients), before.State)})
 }
 

@@ -11,11 +11,11 @@ import (
 )
 
 const accountColumns = `name, app, mailbox, method, purposes, shared, password, password_set, give_tokens, limits, transport, simulate, internal_domains,
-	state, state_by, reason, since, probe_at`
+	state, state_by, reason, since, probe_at, held`
 
 func scanAccount(row scanner) (a vault.Account, err error) {
 	err = row.Scan(&a.Name, &a.App, document{&a.Mailbox}, &a.Method, document{&a.Purposes}, &a.Shared,
-		&a.Password, clock{&a.PasswordSet}, &a.GiveTokens, document{&a.Limits}, &a.Transport, &a.Simulate, document{&a.InternalDomains}, &a.State, &a.By, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt})
+		&a.Password, clock{&a.PasswordSet}, &a.GiveTokens, document{&a.Limits}, &a.Transport, &a.Simulate, document{&a.InternalDomains}, &a.State, &a.By, &a.Reason, clock{&a.Since}, clock{&a.ProbeAt}, &a.Held)
 	return a, err
 }
 
@@ -40,15 +40,18 @@ func (s *Store) PutAccount(ctx context.Context, a vault.Account) error {
 		if err := refers(ctx, tx, op, subject{"app registration", a.App}, "apps"); err != nil {
 			return err
 		}
+		if err := free(ctx, tx, op, a.Name); err != nil {
+			return err
+		}
 		_, err := exec(ctx, tx, `
-			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+			INSERT INTO accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 			ON CONFLICT (name) DO UPDATE SET app = excluded.app, mailbox = excluded.mailbox,
 				method = excluded.method, purposes = excluded.purposes, shared = excluded.shared,
 				password = excluded.password, password_set = excluded.password_set, give_tokens = excluded.give_tokens,
 				limits = excluded.limits, transport = excluded.transport, simulate = excluded.simulate,
 				internal_domains = excluded.internal_domains`,
 			a.Name, a.App, document{a.Mailbox}, string(a.Method), document{a.Purposes}, a.Shared,
-			blob(a.Password), millis(a.PasswordSet), a.GiveTokens, document{a.Limits}, a.Transport, a.Simulate, document{a.InternalDomains}, string(a.State), string(a.By), a.Reason, millis(a.Since), millis(a.ProbeAt))
+			blob(a.Password), millis(a.PasswordSet), a.GiveTokens, document{a.Limits}, a.Transport, a.Simulate, document{a.InternalDomains}, string(a.State), string(a.By), a.Reason, millis(a.Since), millis(a.ProbeAt), a.Held)
 		if err != nil {
 			return err
 		}
@@ -60,10 +63,15 @@ func (s *Store) PutAccount(ctx context.Context, a vault.Account) error {
 // refers fails with fault.Invalid when what a record names is not there.
 func refers(ctx context.Context, tx querier, op string, to subject, table string) error {
 	err := require(ctx, tx, to, table, "name")
-	if errors.Is(err, fault.NotFound) {
-		return fault.New(fault.Invalid, op, "there is no %s %q", to.kind, to.name).WithHint("make the %s first", to.kind)
+	if !errors.Is(err, fault.NotFound) {
+		return err
 	}
-	return err
+	if table == "accounts" {
+		if err := free(ctx, tx, op, to.name); err != nil {
+			return err
+		}
+	}
+	return fault.New(fault.Invalid, op, "there is no %s %q", to.kind, to.name).WithHint("make the %s first", to.kind)
 }
 
 // DeleteAccount is part of [vault.Store].

@@ -37,6 +37,9 @@ func (v *Vault) Credential(ctx context.Context, account string, p Purpose, w Wan
 	if err != nil {
 		return Credential{}, err
 	}
+	if n.account.Held && w != Asked {
+		return Credential{}, fault.New(fault.NeedsAdmin, "paused", "somebody paused account %q", account).WithHint("postern accounts resume %s", account)
+	}
 	if n.account.Method == AppPassword {
 		return v.appPassword(n)
 	}

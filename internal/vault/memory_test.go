@@ -96,7 +96,7 @@ func (m *memory) Account(_ context.Context, name string) (vault.Account, error) 
 func (m *memory) PutAccount(_ context.Context, a vault.Account) error {
 	defer m.lock()()
 	if old, ok := m.accounts[a.Name]; ok {
-		a.State, a.By, a.Reason, a.Since, a.ProbeAt = old.State, old.By, old.Reason, old.Since, old.ProbeAt
+		a.Held, a.State, a.By, a.Reason, a.Since, a.ProbeAt = old.Held, old.State, old.By, old.Reason, old.Since, old.ProbeAt
 	}
 	m.accounts[a.Name] = a
 	return nil
@@ -106,6 +106,31 @@ func (m *memory) DeleteAccount(_ context.Context, name string) error {
 	defer m.lock()()
 	delete(m.accounts, name)
 	delete(m.grants, name)
+	return nil
+}
+
+func (m *memory) HoldAccount(_ context.Context, name string, held bool) (bool, error) {
+	defer m.lock()()
+	a, err := get(m.accounts, "account", name)
+	changed := a.Held != held
+	if a.Held = held; err == nil {
+		m.accounts[name] = a
+	}
+	return changed, err
+}
+
+func (m *memory) RenameAccount(_ context.Context, name string, next vault.Account, g vault.Grant, holder string) error {
+	defer m.lock()()
+	if m.claims[name].holder != holder {
+		return fault.New(fault.Conflict, "rename account", "the claim is lost")
+	}
+	delete(m.accounts, name)
+	delete(m.grants, name)
+	delete(m.claims, name)
+	m.accounts[next.Name] = next
+	if g.Generation > 0 {
+		m.grants[next.Name] = g
+	}
 	return nil
 }
 

@@ -112,7 +112,8 @@ type Account struct {
 
 	Simulate bool // its mail is accepted, and sent to nobody
 
-	// State and what follows is written by Postern, never by apply.
+	// Held, State and what follows is written by Postern, never by apply.
+	Held    bool // somebody paused it by hand
 	State   State
 	By      Party     // on whose word
 	Reason  string    // one sentence, the peer's words included; "" when active
@@ -184,8 +185,14 @@ type Store interface {
 
 	Accounts(ctx context.Context) ([]Account, error)
 	Account(ctx context.Context, name string) (Account, error)
-	PutAccount(ctx context.Context, a Account) error      // insert, or replace all but State, By, Reason, Since, ProbeAt
+	PutAccount(ctx context.Context, a Account) error      // insert, or replace all but Held, State, By, Reason, Since, ProbeAt
 	DeleteAccount(ctx context.Context, name string) error // with its grant; Conflict while something uses it, or its mail waits
+	// HoldAccount sets Held and reports whether it was otherwise.
+	HoldAccount(ctx context.Context, name string, held bool) (changed bool, err error)
+	// RenameAccount gives an account the name of next and its sealed values, and the grant
+	// those of g, which the holder has claimed; whatever names the account follows. Conflict
+	// when the name is taken, the claim is lost or mail is being delivered.
+	RenameAccount(ctx context.Context, name string, next Account, g Grant, holder string) error
 	// SetState makes a transition and reports whether the state differs from before.
 	// A token alone does not lift what a mail server paused: Active by Provider leaves
 	// a pause by Server as it is, unchanged.

@@ -133,6 +133,39 @@ func (s *Server) accountNamed(r *http.Request, name string) (vault.Account, erro
 	return d.Account, err
 }
 
+// holdAccount pauses the account, or lets it go on.
+func (s *Server) holdAccount(held bool, said string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
+		if err := s.Identities.HoldAccount(r.Context(), s.who(r), name, held); err != nil {
+			s.refusedAccount(w, r, err)
+			return
+		}
+		s.done(w, r, pageOf(name), said)
+	}
+}
+
+// renameAccount calls the account something else.
+func (s *Server) renameAccount(w http.ResponseWriter, r *http.Request) {
+	name, f := r.PathValue("name"), typed(r)
+	f.need("to")
+	to := f.Get("to")
+	if f.good() {
+		if err := s.Identities.RenameAccount(r.Context(), s.who(r), name, to); err != nil {
+			if errors.Is(err, fault.NotFound) {
+				s.noAccount(w, r, err)
+				return
+			}
+			s.refused(r, &f, err, "name=to")
+		}
+	}
+	if !f.good() {
+		s.showAccount(w, r, http.StatusUnprocessableEntity, f)
+		return
+	}
+	s.done(w, r, pageOf(to), "Account "+name+" is called "+to+" now.")
+}
+
 // disconnect forgets the account's sign-in.
 func (s *Server) disconnect(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")

@@ -27,6 +27,14 @@ func (f *fakeIdentities) do(words ...string) error {
 	return f.refuse
 }
 
+func (f *fakeIdentities) HoldAccount(_ context.Context, who, account string, held bool) error {
+	return f.do(who, map[bool]string{true: "pauses", false: "resumes"}[held], account)
+}
+
+func (f *fakeIdentities) RenameAccount(_ context.Context, who, account, to string) error {
+	return f.do(who, "renames", account, to)
+}
+
 func (f *fakeIdentities) Disconnect(_ context.Context, who, account string) error {
 	return f.do(who, "disconnects", account)
 }

@@ -49,7 +49,9 @@ func newMailRoom(t *testing.T) *mailRoom {
 	m.acts = relay.Operator{Relay: relay.New(relay.Config{Store: st}), Audit: func(_ context.Context, d relay.Deed) error {
 		return m.WriteDown(context.Background(), d.Who, string(d.What), d.Subject, d.Detail)
 	}}
-	m.Operator = fetch.Operator{Fetcher: fetch.New(fetch.Config{Ledger: st}), Audit: m.WriteDown}
+	m.Operator = fetch.Operator{Fetcher: fetch.New(fetch.Config{Ledger: st}), Audit: func(ctx context.Context, d fetch.ByHand) error {
+		return m.WriteDown(ctx, d.Who, d.What, d.Subject, d.Detail)
+	}}
 	return m
 }
 

@@ -47,6 +47,10 @@ type Vault interface {
 // Identities are the changes of accounts and app registrations that are no document's.
 // Each is written down with who made it.
 type Identities interface {
+	// HoldAccount pauses an account, or lets it go on; RenameAccount renames it with all
+	// that refers to it.
+	HoldAccount(ctx context.Context, who, account string, held bool) error
+	RenameAccount(ctx context.Context, who, account, to string) error
 	Disconnect(ctx context.Context, who, account string) error
 	DeleteAccount(ctx context.Context, who, account string) error
 	DeleteApp(ctx context.Context, who, name string) error
