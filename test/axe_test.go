@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -36,28 +37,37 @@ func axe(t *testing.T) string {
 // the light and in the dark.
 func (b *browser) accessible(name, script string) {
 	b.t.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void](script))
 	for _, scheme := range []string{"light", "dark"} {
 		b.do(prefers(scheme))
-		b.do(chromedp.Evaluate[chromedp.Void](script))
-		raw := result(b, chromedp.Evaluate[string](`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"]})
-			.then(r => JSON.stringify({broken: r.violations, kept: r.passes.length}))`, chromedp.EvalAwaitPromise))
-		var found struct {
-			Broken []violation `json:"broken"`
-			Kept   int         `json:"kept"` // rules
+		b.lint(name + ", " + scheme)
+	}
+}
+
+// lint runs the linter, which the page has; with all rules, unless some are named.
+func (b *browser) lint(name string, rules ...string) {
+	b.t.Helper()
+	if len(rules) == 0 {
+		rules = []string{"wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"}
+	}
+	raw := result(b, chromedp.Evaluate[string](fmt.Sprintf(`axe.run(document, {runOnly: %q.split(" "), resultTypes: ["violations"]})
+		.then(r => JSON.stringify({broken: r.violations, kept: r.passes.length}))`, strings.Join(rules, " ")), chromedp.EvalAwaitPromise))
+	var found struct {
+		Broken []violation `json:"broken"`
+		Kept   int         `json:"kept"` // rules
+	}
+	if err := json.Unmarshal([]byte(raw), &found); err != nil {
+		b.t.Fatal(err)
+	}
+	if found.Kept == 0 {
+		b.t.Errorf("%s: the linter looked at nothing", name)
+	}
+	for _, v := range found.Broken {
+		if v.Impact != "serious" && v.Impact != "critical" {
+			continue
 		}
-		if err := json.Unmarshal([]byte(raw), &found); err != nil {
-			b.t.Fatal(err)
-		}
-		if found.Kept == 0 {
-			b.t.Errorf("%s, %s: the linter looked at nothing", name, scheme)
-		}
-		for _, v := range found.Broken {
-			if v.Impact != "serious" && v.Impact != "critical" {
-				continue
-			}
-			for _, n := range v.Nodes {
-				b.t.Errorf("%s, %s: %s (%s): %s\n%s", name, scheme, v.ID, v.Impact, v.Help, strings.TrimSpace(n.HTML+"\n"+n.Summary))
-			}
+		for _, n := range v.Nodes {
+			b.t.Errorf("%s: %s (%s): %s\n%s", name, v.ID, v.Impact, v.Help, strings.TrimSpace(n.HTML+"\n"+n.Summary))
 		}
 	}
 }

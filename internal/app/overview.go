@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strings"
 	"sync"
@@ -225,7 +226,7 @@ func (l *look) atPaused(acct vault.Account) {
 		c.Trouble = web.NeedsAdmin
 	}
 	if b := l.backlog.Load(); b != nil && b.byAccount[acct.Name] > 0 {
-		c.What = fmt.Sprintf("%s, with %d messages parked until then.", acct.Mailbox, b.byAccount[acct.Name])
+		c.What = fmt.Sprintf("%s, with %s parked until then.", acct.Mailbox, upTo(b.byAccount[acct.Name], math.MaxInt))
 	}
 	if l.told(c.Trouble) < mostTold { // the advice of those that are only counted is not asked for
 		c.Next, _ = l.Vault.Advice(l.ctx, acct) // without it, the reason still stands there
@@ -264,7 +265,7 @@ func (l *look) atQueue() error {
 	}
 	held, err := l.Store.CountUpTo(l.ctx, relay.Held, mostFailed)
 	if held > 0 {
-		l.tell(web.Concern{Trouble: web.MailHeld, What: fmt.Sprintf("%s wait to be released.", upTo(held, mostFailed)), Path: "/queue?state=held"})
+		l.tell(web.Concern{Trouble: web.MailHeld, What: fmt.Sprintf("%s to be released.", upTo(held, mostFailed)), Path: "/queue?state=held"})
 	}
 	return err
 }
@@ -332,7 +333,7 @@ func (l *look) atTask(st fetch.Standing) {
 		l.tell(c)
 	}
 	if n := st.Parked + st.ActionFailed; n > 0 {
-		c.Trouble, c.Why, c.What = web.EntryParked, "", upTo(n, fetch.CountedUpTo)+" wait for a person."
+		c.Trouble, c.Why, c.What = web.EntryParked, "", upTo(n, fetch.CountedUpTo)+" for a person to look at."
 		c.Path = "/ledger?state=parked&task=" + url.QueryEscape(st.Task.Name)
 		l.tell(c)
 	}

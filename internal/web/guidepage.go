@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"postern/internal/guide"
 	"postern/internal/vault"
@@ -60,7 +61,9 @@ func (s *Server) guidePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := guideView{sheet: s.sheet(w, r, road.Title, guideHome), Road: road, Account: account, Form: blank(url.Values{"account": {account}}), Here: guideHome + "/" + road.Name}
-	p.Accounts = s.accountChoices(ctx, r, &p.sheet, func(vault.Account) bool { return true })
+	if p.Accounts = s.accountChoices(ctx, r, &p.sheet, func(vault.Account) bool { return true }); len(p.Accounts) > 0 {
+		p.Accounts = slices.Insert(p.Accounts, 0, choice{Label: "no account yet"})
+	}
 	var purposes []string
 	if account != "" {
 		p.Here += "?account=" + url.QueryEscape(account)

@@ -26,18 +26,20 @@ const (
 // the provider and back.
 const loginLife = 10 * time.Minute
 
-func (s *Server) loginRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+loginPath, s.showLogin)
-	mux.HandleFunc("POST "+loginPath, s.login)
-	mux.HandleFunc("GET "+codePath, s.showCode)
-	mux.HandleFunc("POST "+codePath, s.code)
-	mux.HandleFunc("POST /login/provider", s.toProvider)
-	mux.HandleFunc("GET "+ProviderCallback, s.fromProvider)
-	mux.HandleFunc("POST /logout", s.logout)
-	mux.HandleFunc("GET "+SetupPath, s.showSetup)
-	mux.HandleFunc("POST "+SetupPath, s.setup)
-	mux.HandleFunc("GET "+WelcomePath+"{token}", s.showWelcome)
-	mux.HandleFunc("POST "+WelcomePath+"{token}", s.welcome)
+func (s *Server) loginPlaces() []place {
+	return []place{
+		{"GET " + loginPath, "", s.showLogin},
+		{"POST " + loginPath, "", s.login},
+		{"GET " + codePath, "", s.showCode},
+		{"POST " + codePath, "", s.code},
+		{"POST /login/provider", "", s.toProvider},
+		{"GET " + ProviderCallback, "", s.fromProvider},
+		{"POST /logout", "", s.logout},
+		{"GET " + SetupPath, "", s.showSetup},
+		{"POST " + SetupPath, "", s.setup},
+		{"GET " + WelcomePath + "{token}", "", s.showWelcome},
+		{"POST " + WelcomePath + "{token}", "", s.welcome},
+	}
 }
 
 // loginPage is a form that anybody may see.

@@ -63,7 +63,7 @@ func TestOverviewSaysThatAllIsRight(t *testing.T) {
 	s := newSite(t)
 	s.overview.standing.Concerns = nil
 	s.admin(s.request("GET", "/", nil)).says(t, "Everything is all right.", "!What to do next")
-	s.overview.standing.Concerns = []web.Concern{{Trouble: web.MailHeld, What: "2 messages wait to be released."}, {Trouble: web.Simulated, What: "x."}}
+	s.overview.standing.Concerns = []web.Concern{{Trouble: web.MailHeld, What: "2 messages to be released."}, {Trouble: web.Simulated, What: "x."}}
 	s.admin(s.request("GET", "/", nil)).says(t, "Mail flows. Before long: mail is held back by hand and some mail is only simulated.")
 	s.overview.standing.Missing = []string{"The queue"}
 	s.admin(s.request("GET", "/", nil)).says(t, "Not everything could be looked at.", "The queue could not be looked up.")

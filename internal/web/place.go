@@ -19,8 +19,32 @@ const (
 // place is one page or act behind the guard.
 type place struct {
 	pattern string // of http.ServeMux
-	least   role   // who may
+	least   role   // who may; "" is anybody
 	do      http.HandlerFunc
+}
+
+// Patterns are those of every page and act there is, for tests that walk them all.
+func Patterns() []string {
+	var s Server // nothing of it is called
+	var all []string
+	for _, p := range slices.Concat(s.openPlaces(), s.places()) {
+		all = append(all, p.pattern)
+	}
+	return all
+}
+
+// openPlaces are what nobody needs to be signed in for.
+func (s *Server) openPlaces() []place {
+	return slices.Concat([]place{
+		{"GET /healthz", "", s.health},
+		{"GET /readyz", "", s.readiness},
+		{"GET /signin/{token}", "", s.showLink},
+		{"POST /signin/{token}", "", s.takeLink},
+		{"GET " + CallbackPath + "{$}", "", s.callback},
+		{"POST " + CallbackPath + "{$}", "", s.posted},
+		{"GET /postern.css", "", s.asset("postern.css")},
+		{"GET /postern.js", "", s.asset("postern.js")},
+	}, s.loginPlaces())
 }
 
 // places are all pages and acts that need somebody to be signed in; each page's file

@@ -77,6 +77,8 @@
     }
     setTimeout(() => { for (const b of e.target.querySelectorAll("button")) b.disabled = !e.target.target; }); // not twice
   });
+  // A navigation that scrolls sideways shows whole what the keyboard comes to.
+  document.addEventListener("focusin", e => e.target.closest("nav a")?.scrollIntoView({ block: "nearest", inline: "nearest" }));
   addEventListener("pageshow", () => { for (const b of document.querySelectorAll("form button:disabled")) b.disabled = false; });
 
   const pause = document.querySelector("[data-pause]");
