@@ -41,7 +41,7 @@ func (v *tour) unfolded(name, scheme string, width int64, rules ...string) {
 
 // tooWide are the elements that stand out of a page which scrolls sideways.
 const tooWide = `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")]
-	.filter(e => e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility()).map(e => e.outerHTML.slice(0, 200)).slice(0, 5)`
+	.filter(e => !e.closest("nav, .scroll, pre") && e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility()).map(e => e.outerHTML.slice(0, 200)).slice(0, 5)`
 
 // tabStops are what the keyboard must get to: of radio buttons of one name, one.
 const tabStops = `(() => {
