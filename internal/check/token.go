@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"postern/internal/catalogue"
@@ -175,8 +176,11 @@ func (c *checking) failure(err error, plain string) Stage {
 
 // withHint adds to a fix what the error itself says: the page or command where it is done.
 func withHint(fix, hint string) string {
-	if hint == "" || hint == fix {
+	switch {
+	case hint == "":
 		return fix
+	case strings.HasPrefix(hint, fix): // it was said with the fix already
+		return hint
 	}
 	return fix + " (" + hint + ")"
 }
