@@ -279,10 +279,9 @@ func TestBridgeSessions(t *testing.T) {
 		t.Errorf("ended by hand: %s", got)
 	}
 	second.do("b", "NOOP")
-	began := time.Now()
 	b.apply("devices:\n  - {name: reader, account: scan, password: {env: DEVICE_PASSWORD}, doors: [imap], disabled: true}\n")
-	if got := second.until("* BYE"); !second.ends() || time.Since(began) > 5*time.Second {
-		t.Errorf("revoked: %s after %v", got, time.Since(began))
+	if got := second.until("* BYE"); !second.ends() {
+		t.Errorf("revoked: %s", got)
 	}
 	waitFor(t, "no sessions", func() bool { return list() == 0 })
 	b.stop()

@@ -1,9 +1,11 @@
 package bridge_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -84,19 +86,33 @@ func TestBehindLogin(t *testing.T) {
 func TestStrangersAreCounted(t *testing.T) {
 	t.Parallel()
 	f := folder{}
-	s := newStand(t, bridge.Limits{Strangers: 3, SignIn: time.Second}, f.serve)
+	s := newStand(t, bridge.Limits{Strangers: 3}, f.serve)
 	good := s.reader()
 	eventually(t, "the lobby to be empty", func() bool { return s.b.Stats().Strangers == 0 })
-	for range 3 {
-		s.dial(imap).want("* OK")
+	strangers := []*peer{s.dial(imap), s.dial(imap), s.dial(imap)}
+	for _, c := range strangers {
+		c.want("* OK")
 	}
 	late := s.dial(imap)
 	late.only("* BYE [UNAVAILABLE] Too many connections, try again later")
 	late.ends()
 	good.say("n NOOP\r\n")
 	good.only("n OK done by 1")
-	eventually(t, "the lobby to be empty", func() bool { return s.b.Stats().Strangers == 0 }) // their time is over
+	for _, c := range strangers {
+		_ = c.Close()
+	}
+	eventually(t, "the lobby to be empty", func() bool { return s.b.Stats().Strangers == 0 })
 	s.dial(imap).want("* OK")
+}
+
+// TestStrangersHaveTheirTime has one say nothing.
+func TestStrangersHaveTheirTime(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, bridge.Limits{SignIn: 200 * time.Millisecond}, nil)
+	if said, err := io.ReadAll(s.dial(imap).r); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("said %q and went on waiting", said)
+	}
+	eventually(t, "the lobby to be empty", func() bool { return s.b.Stats().Strangers == 0 })
 }
 
 // TestSlowReader asks for much and takes nothing: it is given up, and others are served.

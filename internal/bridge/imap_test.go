@@ -196,7 +196,7 @@ func TestTokenIsReplaced(t *testing.T) {
 	t.Parallel()
 	f := folder{validity: 1, uids: []int{3, 5}}
 	s := newStand(t, bridge.Limits{}, f.serve)
-	s.set(func() { s.expires = time.Now().Add(3 * time.Second) })
+	s.expires, s.brief = time.Now().Add(time.Hour), 2
 	idler, other := s.reader(), s.reader()
 	for _, c := range []*peer{idler, other} {
 		c.say("s SELECT INBOX\r\n")
@@ -204,7 +204,6 @@ func TestTokenIsReplaced(t *testing.T) {
 	}
 	idler.say("i IDLE\r\n")
 	idler.want("+ idling")
-	s.set(func() { s.expires = time.Now().Add(time.Hour) })
 	eventually(t, "two more logins", func() bool { return s.logins.Load() == 4 && s.b.Stats().Renewed == 2 })
 	idler.say("DONE\r\n")
 	idler.only("i OK done")
@@ -290,7 +289,7 @@ func TestBackoffHoldsCommandsBack(t *testing.T) {
 	t.Parallel()
 	f := folder{expire: func(p *peer, command string) bool {
 		if p.n == 1 {
-			p.say("x NO Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n")
+			p.say("x NO Request is throttled. Suggested Backoff Time: 4000 milliseconds\r\n")
 		}
 		return p.n == 1
 	}}
@@ -303,12 +302,12 @@ func TestBackoffHoldsCommandsBack(t *testing.T) {
 	one.want("x NO")
 	other.say("DONE\r\n") // what ends a command is not held back
 	other.only("i OK done")
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took >= 4*time.Second {
 		t.Errorf("the end of IDLE took %v", took)
 	}
 	other.say("n NOOP\r\n")
 	other.only("n OK done by 2")
-	if took := time.Since(began); took < 1500*time.Millisecond {
+	if took := time.Since(began); took < 4*time.Second {
 		t.Errorf("the next command came after %v", took)
 	}
 }
@@ -348,7 +347,7 @@ func TestEnds(t *testing.T) {
 			c.do(s)
 			r.only(c.want)
 			r.ends()
-			if took := time.Since(began); took > 4*time.Second {
+			if took := time.Since(began); took > 20*time.Second { // less than a last call takes
 				t.Errorf("it took %v", took)
 			}
 			eventually(t, "no sessions", func() bool { return len(s.b.Sessions()) == 0 })

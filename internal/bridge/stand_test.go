@@ -39,7 +39,8 @@ type stand struct {
 	script  func(*peer) // what the server does with a connection that has signed in
 
 	mu      sync.Mutex
-	expires time.Time // of the token
+	expires time.Time // of the tokens
+	brief   int64     // so many of the first live for a few seconds instead
 	denied  error     // what Still says
 	refuse  string    // what the server answers logins with, "" for OK
 	addr    map[bridge.Door]string
@@ -139,11 +140,15 @@ func (s *stand) Way(_ context.Context, w bridge.Who, p bridge.Protocol, _ bool) 
 	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, s.servers[p])
 	}
-	token := fmt.Sprint("token-", s.tokens.Add(1))
+	count, expires := s.tokens.Add(1), s.expires
+	if count <= s.brief {
+		expires = time.Now().Add(4 * time.Second)
+	}
+	token := fmt.Sprint("token-", count)
 	return bridge.Way{
 		Server:  mailbox.Config{Server: mail.Server{Host: "localhost", Port: n, TLS: mail.Implicit}, RootCAs: s.pool, Dial: dial},
 		Login:   mailbox.Login{User: w.Mailbox.String(), Token: secret.New(token)},
-		Expires: s.expires,
+		Expires: expires,
 	}, nil
 }
 

@@ -61,6 +61,14 @@ func commandOf(t *testing.T, timeout int, env map[string]string, args ...string)
 	return open(t, handover.Spec{Command: &handover.Command{Path: me, Args: args, Env: with, Dir: t.TempDir(), TimeoutSeconds: timeout}}, "")
 }
 
+func TestAProgramHasItsTime(t *testing.T) {
+	t.Parallel()
+	_, err := commandOf(t, 1, nil, "wait").Deliver(t.Context(), staged(t, "one", two))
+	if !errors.Is(err, fault.Temporary) || !strings.Contains(fault.HintOf(err), "timeout_seconds") || !fault.As(err).Ambiguous {
+		t.Errorf("%v, next %q", err, fault.HintOf(err))
+	}
+}
+
 func TestAProgramIsGivenDataAndNothingElse(t *testing.T) {
 	t.Setenv("HANDOVER_SECRET", "of Postern's own")
 	d := staged(t, "one", map[string]string{"--force.pdf": "x"})
