@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -118,7 +119,7 @@ func TestStrangersHaveTheirTime(t *testing.T) {
 // TestSlowReader asks for much and takes nothing: it is given up, and others are served.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
-	const much = 64 << 20
+	const much = 8 << 20 // more than what a system sends ahead
 	s := newStand(t, bridge.Limits{Stalled: time.Second}, func(p *peer) {
 		for line := p.next(); line != ""; line = p.next() {
 			if line == "f FETCH 1 BODY[]" {
@@ -128,6 +129,9 @@ func TestSlowReader(t *testing.T) {
 		}
 	})
 	slow, quick := s.reader(), s.reader()
+	if err := slow.Conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { //nolint:forcetypeassert // imaps it is
+		t.Fatal(err)
+	}
 	slow.say("f FETCH 1 BODY[]\r\n")
 	for range 100 {
 		quick.say("n NOOP\r\n")
