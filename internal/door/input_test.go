@@ -10,15 +10,17 @@ import (
 	"postern/internal/door"
 )
 
-// Old printers ask for the prompts first, shout nothing, and know no angle brackets.
+// Old printers ask for the prompts first, shout nothing, know no angle brackets, and leave
+// blanks at the end of a line.
 func TestOldPrinters(t *testing.T) {
 	t.Parallel()
 	g := open(t)
 	opening := strings.ReplaceAll(file(t, "opening"), "C: EHLO", "C: ehlo")
-	g.dial(t).play(opening + "C: auth login\nS: 334 VXNlcm5hbWU6\nC: c2Nhbm5lcg==\nS: 334 UGFzc3dvcmQ6\nC: cGFzcyB3b3Jk\nS: 235 2.0.0\n" +
-		"C: mail from: office@contoso.com\nS: 250\nC: rcpt to:a@example.net\nS: 250\nC: data\nS: 354\nC: x\nC: .\nS: 250 2.0.0 Ok: queued as \nC: quit\nS: 221\n* CLOSED\n")
-	if kept, _ := g.shelf.all(); len(kept) != 1 || kept[0].From.String() != "office@contoso.com" || kept[0].Recipients[0].Address.String() != "a@example.net" {
-		t.Errorf("kept %+v", kept)
+	g.dial(t).play(opening + "C: auth login \nS: 334 VXNlcm5hbWU6\nC: c2Nhbm5lcg==\nS: 334 UGFzc3dvcmQ6\nC: cGFzcyB3b3Jk\nS: 235 2.0.0\n" +
+		"C: mail from: office@contoso.com\nS: 250\nC: rcpt to:a@example.net\nS: 250\nC: data \t\nS: 354\nC: x \nC: .\nS: 250 2.0.0 Ok: queued as \nC: quit \nS: 221\n* CLOSED\n")
+	kept, bodies := g.shelf.all()
+	if len(kept) != 1 || kept[0].From.String() != "office@contoso.com" || kept[0].Recipients[0].Address.String() != "a@example.net" || !strings.HasSuffix(bodies[0], "\r\nx \r\n") {
+		t.Errorf("kept %+v, %q", kept, bodies)
 	}
 }
 

@@ -100,6 +100,7 @@ func (t *talk) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		line = withoutBlanks(line)
 		size, ok := chunkBehind(line)
 		if !ok {
 			t.out = append(t.out, "501 5.5.4 BDAT is not to be understood, nor what follows; closing connection\r\n"...)
@@ -110,6 +111,14 @@ func (t *talk) Read(p []byte) (int, error) {
 	n := copy(p, t.line)
 	t.line = t.line[n:]
 	return n, nil
+}
+
+// withoutBlanks takes blanks off the end of a command (RFC 5321 §4.1.1 wants them
+// tolerated): go-smtp would not know it. The line lies in a buffer that is ours until the
+// next one is read.
+func withoutBlanks(line []byte) []byte {
+	end := len(bytes.TrimRight(line, "\r\n"))
+	return append(bytes.TrimRight(line[:end], " \t"), line[end:]...)
 }
 
 // chunkBehind is the size that BDAT announces; go-smtp takes that many octets, whether it
