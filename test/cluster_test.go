@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/relay"
 	"postern/internal/sim365/world"
 )
 
@@ -367,4 +369,63 @@ func TestFrozenNodeSendsNothingTwice(t *testing.T) {
 	})
 	c.arriveOnce(t, append(c.burst(t, "afterwards", 4, 3), id))
 	c.stop()
+}
+
+// TestDatabaseAwayForAWhile stops the database for longer than other nodes would wait for
+// a sign of life, with a message under way that upstream takes meanwhile. The door says
+// later, the process goes on by itself, and nothing is lost or sent twice.
+func TestDatabaseAwayForAWhile(t *testing.T) {
+	t.Parallel()
+	pg := startPostgres(t)
+	g := newGate(t)
+	g.env = append(g.env, "POSTERN_DATABASE="+pg.url)
+	g.unlimited("scan@contoso.com")
+	g.setUp("")
+	process := g.cmd.Process.Pid
+	g.sim.World.Arm(world.Fault{Where: "smtp", Stage: "dot", Mailbox: "scan@contoso.com", Kind: world.FaultSlow, Delay: 2 * time.Second})
+	c, err := g.login(g.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	offer := func(subject string) error {
+		return submit(c, "scan@contoso.com", "them@elsewhere.example", simpleMail("scan@contoso.com", "them@elsewhere.example", subject, "<"+strings.ReplaceAll(subject, " ", "-")+"@test.example>"))
+	}
+	if err := offer("under way"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the message to be under way", func() bool { return len(g.sim.World.Faults()) == 0 })
+	pg.script("stop")
+	gone := time.Now()
+	waitFor(t, "upstream to take it", func() bool { return sentWith(g, "under way") == 1 })
+	if err := offer("refused"); err == nil {
+		t.Error("a message was accepted that cannot have been stored")
+	} else {
+		later(t, err)
+	}
+	_ = c.Reset()
+	within(t, time.Minute, "a quarter of a minute", func() bool { return time.Since(gone) > 15*time.Second })
+	pg.script("restart")
+	within(t, time.Minute, "the door to take mail again", func() bool {
+		if c.Noop() != nil { // the door had ended the session
+			if c, err = g.login(g.doorTLS()); err != nil {
+				return false
+			}
+		}
+		err := offer("afterwards")
+		_ = c.Reset()
+		return err == nil
+	})
+	for _, subject := range []string{"under way", "afterwards"} {
+		within(t, time.Minute, subject+" to be recorded as delivered", func() bool {
+			return slices.ContainsFunc(g.queue("--state", "delivered"), func(m relay.Message) bool { return m.Subject == subject })
+		})
+		if n := sentWith(g, subject); n != 1 {
+			t.Errorf("%s arrived %d times", subject, n)
+		}
+	}
+	if n := sentWith(g, "refused"); n != 0 || g.cmd.Process.Pid != process {
+		t.Errorf("what was refused arrived %d times", n)
+	}
+	g.stop()
 }

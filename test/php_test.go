@@ -110,6 +110,35 @@ func TestPHPMail(t *testing.T) {
 	g.stop()
 }
 
+// TestProgramsOverPipes has swaks start sendmail -bs and speak SMTP with it, as Symfony
+// and Laravel do, and a shell say all at once.
+func TestProgramsOverPipes(t *testing.T) {
+	t.Parallel()
+	need(t, "swaks")
+	g := newGate(t)
+	g.unlimited("scan@contoso.com")
+	g.setUp("")
+	g.apply(strings.Replace(viaSendmail, "account: scan,", "account: scan, networks: [192.0.2.0/24], per_minute: 2,", 1))
+	link := g.sendmailLink()
+	runClient(t, g, exec.Command("swaks", "--pipe", link+" -bs -i", "--from", "scan@contoso.com", "--to", "one@elsewhere.example,two@elsewhere.example",
+		"--header", "Subject: by swaks", "--body", "first\n.\nlast"))
+	waitFor(t, "the message in Sent Items", func() bool { return sentWith(g, "by swaks") == 1 })
+	if m := g.sentAs(t, "by swaks"); len(m.To) != 2 || !strings.Contains(string(m.Raw), "first\r\n.\r\nlast") || !strings.Contains(string(m.Raw), "with LOCAL id") {
+		t.Errorf("to %q:\n%s", m.To, m.Raw)
+	}
+	const more = `printf 'EHLO x\r\nMAIL FROM:<scan@contoso.com>\r\nRCPT TO:<one@elsewhere.example>\r\nDATA\r\nSubject: NAME\r\n\r\nx\r\n.\r\n' | "$SENDMAIL" -bs`
+	g.env = append(g.env, "SENDMAIL="+link)
+	if out := runClient(t, g, exec.Command("sh", "-c", strings.Replace(more, "NAME", "by a shell", 1))); !strings.Contains(out, "250 2.0.0 Ok: queued as ") {
+		t.Errorf("it is told\n%s", out)
+	}
+	waitFor(t, "the shell's message", func() bool { return sentWith(g, "by a shell") == 1 })
+	// Every session is a process of its own; what a device may send counts for all of them.
+	if out := runClient(t, g, exec.Command("sh", "-c", strings.Replace(more, "NAME", "one too many", 1))); !strings.Contains(out, "\r\n451 ") {
+		t.Errorf("it is told\n%s", out)
+	}
+	g.stop()
+}
+
 // sentAs is the message with that subject in Sent Items.
 func (g *gate) sentAs(t *testing.T, subject string) world.Stored {
 	t.Helper()

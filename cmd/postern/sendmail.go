@@ -70,6 +70,7 @@ device named by --device, else POSTERN_SENDMAIL_DEVICE, else as the device "send
   -F          the sender's name, where the message has no From
   -B TYPE     7BIT or 8BITMIME
   -bm         take a message (the default)
+  -bs         speak SMTP over standard input and output
   -bp         show what waits, as mailq does
   -bi         nothing, as there are no aliases to build; newaliases asks for it
   -N, -R, -V  taken, without effect: failures are always reported to the sender
@@ -95,10 +96,15 @@ Exit codes are those of sysexits.h: 64 bad usage, 65 bad message, 71 try again,
 			if err != nil {
 				return sysexits(err, exConfig)
 			}
-			if p.mode == 'p' {
-				return sysexits(errors.Join(c.mailq(cmd.Context(), a), a.Close()), exConfig)
+			switch p.mode {
+			case 'p':
+				err = c.mailq(cmd.Context(), a)
+			case 's':
+				err = c.speak(cmd.Context(), a, p.device)
+			default:
+				err = c.sendmail(cmd.Context(), a, p)
 			}
-			return sysexits(errors.Join(c.sendmail(cmd.Context(), a, p), a.Close()), exData)
+			return sysexits(errors.Join(err, a.Close()), exData)
 		},
 	}
 }
@@ -231,10 +237,10 @@ func (p *sendmailArgs) set(opt byte, value string) error {
 	case 'b':
 		switch value {
 		case "m":
-		case "p", "i":
+		case "p", "i", "s":
 			p.mode = value[0]
 		default:
-			return usage("-b%s is not what this command does: it takes messages (-bm) and shows what waits (-bp)", value)
+			return usage("-b%s is not what this command does: it takes messages (-bm, -bs) and shows what waits (-bp)", value)
 		}
 	case 'd', 'q', 'C', 'p', 'X':
 		return usage("-%c%s is not what this command does: it takes messages (-bm); the server delivers by itself", opt, value)
@@ -246,10 +252,17 @@ func usage(format string, args ...any) error {
 	return &sysexit{exSyntax, fault.New(fault.Invalid, "sendmail", format, args...).WithHint("postern sendmail --help")}
 }
 
+// speak is a session of SMTP with the program that has started us.
+func (c *cli) speak(ctx context.Context, a *app.App, device string) error {
+	return hinted(a.TalkSMTP(ctx, c.sendmailDevice(device), c.stdin, c.stdout), hintDevice)
+}
+
+const hintDevice = "declare a device of that name and apply, or name another with --device or POSTERN_SENDMAIL_DEVICE"
+
 func (c *cli) sendmail(ctx context.Context, a *app.App, p sendmailArgs) error {
 	d, err := a.Store.Device(ctx, c.sendmailDevice(p.device))
 	if err != nil {
-		return hinted(err, "declare a device of that name and apply, or name another with --device or POSTERN_SENDMAIL_DEVICE")
+		return hinted(err, hintDevice)
 	}
 	account, err := a.Intake().Account(ctx, d.Account)
 	if err != nil {

@@ -24,6 +24,7 @@ func TestSendmailArguments(t *testing.T) {
 		{"-bm -B 8BITMIME -oem -odb -N never -R hdrs -V id -O X=y -em x", sendmailArgs{recipients: []string{"x"}}},
 		{"-FCronDaemon -i -B8BITMIME -oem root", sendmailArgs{name: "CronDaemon", dots: true, recipients: []string{"root"}}},
 		{"-bp", sendmailArgs{mode: 'p'}},
+		{"-bs -i", sendmailArgs{mode: 's', dots: true}},
 		{"-bi -v", sendmailArgs{mode: 'i'}},
 		{"-i -- -t", sendmailArgs{dots: true, recipients: []string{"-t"}}},
 		{"--device=web -t", sendmailArgs{device: "web", fromHeader: true}},
@@ -40,7 +41,7 @@ func TestSendmailArguments(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"-f", "-bs", "-bd", "-b", "-bpx", "-q", "-q1h", "-Z", "-B 9BIT", "-C /etc/x", "--device", "--nope x", "--log-level"} {
+	for _, bad := range []string{"-f", "-bd", "-b", "-bpx", "-q", "-q1h", "-Z", "-B 9BIT", "-C /etc/x", "--device", "--nope x", "--log-level"} {
 		if _, err := parsing().parseSendmail(strings.Fields(bad)); exitCode(err) != exSyntax {
 			t.Errorf("%s: %v", bad, err)
 		}

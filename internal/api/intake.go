@@ -97,7 +97,13 @@ func (in Intake) may(ctx context.Context, h Handed) error {
 		return fault.New(fault.Denied, op, "the device %s is disabled", d.Name).WithHint("enable it in the document and apply")
 	case h.RemoteAddr != "" && !d.Policy.From(addrOf(h.RemoteAddr)):
 		return fault.New(fault.Denied, op, "the device %s may not come from %s", d.Name, addrOf(h.RemoteAddr)).WithHint("add that address to its networks")
-	case d.Policy.PerMinute <= 0:
+	}
+	return in.Pace(ctx, d)
+}
+
+// Pace holds a device to what it may send in a minute, whichever process took it.
+func (in Intake) Pace(ctx context.Context, d door.Device) error {
+	if d.Policy.PerMinute <= 0 {
 		return nil
 	}
 	now := in.Now()
@@ -105,7 +111,7 @@ func (in Intake) may(ctx context.Context, h Handed) error {
 	if err != nil || len(minute) < d.Policy.PerMinute {
 		return err
 	}
-	e := fault.New(fault.Throttled, op, "the device %s may send %d messages a minute", d.Name, d.Policy.PerMinute)
+	e := fault.New(fault.Throttled, "accept message", "the device %s may send %d messages a minute", d.Name, d.Policy.PerMinute)
 	e.RetryAfter = max(time.Second, minute[0].Accepted.Add(time.Minute).Sub(now))
 	return e
 }

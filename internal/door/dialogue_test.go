@@ -105,6 +105,11 @@ type gate struct {
 	stopped chan error
 }
 
+// accountOfOffice is every device's account.
+func accountOfOffice(context.Context, string) (door.Account, error) {
+	return door.Account{Mailbox: mail.Address{Local: "office", Domain: "contoso.com"}}, nil
+}
+
 func open(t testing.TB, change ...func(*door.SMTPConfig, *shelf)) *gate {
 	t.Helper()
 	hash, err := door.HashPassword(secret.New("pass word"))
@@ -124,10 +129,8 @@ func open(t testing.TB, change ...func(*door.SMTPConfig, *shelf)) *gate {
 	g.pool.AddCert(cert.Leaf)
 	cfg := door.SMTPConfig{
 		Logins: logins, Hostname: "door.example", TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
-		Account: func(context.Context, string) (door.Account, error) {
-			return door.Account{Mailbox: mail.Address{Local: "office", Domain: "contoso.com"}}, nil
-		},
-		Log: slog.New(slog.NewTextHandler(g.log, nil)),
+		Account: accountOfOffice,
+		Log:     slog.New(slog.NewTextHandler(g.log, nil)),
 	}
 	for _, f := range change {
 		f(&cfg, g.shelf)

@@ -32,6 +32,8 @@ type SMTPConfig struct {
 
 	Implicit bool // TLS from the first octet (465) instead of STARTTLS
 	Listed   bool // devices whose policy says so submit without login and TLS from their networks (25)
+	// Local is the device that a program speaks for; only [SMTP.Talk] has one.
+	Local *Device
 	// Seen hears of every login, and with which TLS version it came; nil does not.
 	Seen func(device string, version uint16)
 	// TurnedAway hears of every sender, recipient and message of a device that was refused
@@ -115,7 +117,10 @@ func (s *SMTP) Serve(ctx context.Context, l net.Listener) error {
 	defer cut()
 	server := s.server(serving)
 	listener := handshakes{Listener: tracked, host: s.cfg.Hostname, config: s.cfg.TLS, implicit: s.cfg.Implicit, inputs: new(inputs)}
-	if s.cfg.Listed {
+	switch {
+	case s.cfg.Local != nil:
+		listener.listed = func(netip.Addr) (Device, bool) { return *s.cfg.Local, true }
+	case s.cfg.Listed:
 		listener.listed = func(addr netip.Addr) (Device, bool) { return s.cfg.Logins.Listed(serving, addr) }
 	}
 	go s.cut(serving, tracked)
