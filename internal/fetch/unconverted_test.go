@@ -21,8 +21,8 @@ func TestAMessageThatTheServerCannotConvert(t *testing.T) {
 	t.Parallel()
 	for name, rules := range map[string][]Rule{
 		"by its attachments": nil,
-		"by its sender":      {{Match: Match{From: patterns(t, "anna@fabrikam.com")}}},
-		"by what is skipped": {{Match: Match{From: patterns(t, "anna@fabrikam.com")}}, {Skip: true}},
+		"by its sender":      {{Match: Match{From: pattern(t, "anna@fabrikam.com")}}},
+		"by what is skipped": {{Match: Match{From: pattern(t, "anna@fabrikam.com")}}, {Skip: true}},
 	} {
 		for _, protocol := range []string{"IMAP4", "POP3"} {
 			t.Run(name+", "+protocol, func(t *testing.T) {
@@ -44,16 +44,6 @@ func TestAMessageThatTheServerCannotConvert(t *testing.T) {
 			})
 		}
 	}
-}
-
-func patterns(t *testing.T, words ...string) (list Patterns) {
-	t.Helper()
-	for _, w := range words {
-		p, err := NewPattern(w)
-		must(t, err)
-		list = append(list, p)
-	}
-	return list
 }
 
 // A rule that the note fits gets it as it is, with a warning; what is left in the mailbox
