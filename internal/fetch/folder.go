@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"syscall"
 
 	"postern/internal/extract"
 	"postern/internal/fault"
@@ -265,8 +266,9 @@ func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 	return nil
 }
 
-// group reads some messages and hands them over. What was read before a connection
-// broke is handed over all the same.
+// group reads some messages and hands them over. What was read before a connection broke
+// or a disk was full is handed over all the same: a disk with room for less than a group
+// would never see the first of it.
 func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 	by, ids := make(map[string]wanted, len(list)), make([]string, 0, len(list))
 	for _, w := range list {
@@ -285,7 +287,7 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 	case err != nil:
 		err = r.undecided(ctx, list, err, g)
 	}
-	if err != nil && !errors.As(err, new(lost)) {
+	if err != nil && !errors.As(err, new(lost)) && !errors.Is(err, syscall.ENOSPC) {
 		r.abandon(g.take)
 		return err
 	}
