@@ -1,0 +1,177 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"syscall"
+
+	"postern/internal/extract"
+)
+
+// groups reads messages, as many at once as are then committed together.
+func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
+	for len(list) > 0 {
+		most := r.octets()
+		if most <= 0 {
+			r.rec.Left += len(list)
+			r.rec.Looked -= len(list)
+			return nil
+		}
+		n, size := 0, int64(0)
+		for n < len(list) && n < groupMessages && (n == 0 || size+list[n].size <= most && !r.suspect[list[n].parcel.Key]) {
+			size += list[n].size
+			if n++; r.suspect[list[n-1].parcel.Key] || r.told.probing {
+				break
+			}
+		}
+		if err := r.group(ctx, src, list[:n]); err != nil {
+			return err
+		}
+		list = list[n:]
+		if err := r.tell(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// group reads some messages and hands them over. What was read before a connection broke
+// or a disk was full is handed over all the same: a disk with room for less than a group
+// would never see the first of it.
+func (r *run) group(ctx context.Context, src Source, list []wanted) error {
+	by, ids := make(map[string]wanted, len(list)), make([]string, 0, len(list))
+	for _, w := range list {
+		by[w.parcel.UID] = w
+		ids = append(ids, w.parcel.UID)
+	}
+	g := &gathering{}
+	var own error
+	err := src.Bodies(ctx, r.validity, ids, func(id string, body io.Reader, err error) error {
+		own = r.read(ctx, by[id], body, err, g)
+		return own
+	})
+	switch {
+	case own != nil:
+		err = own
+	case err != nil:
+		err = r.undecided(ctx, list, err, g)
+	}
+	if err != nil && !errors.As(err, new(lost)) && !errors.Is(err, syscall.ENOSPC) {
+		r.abandon(g.take)
+		return err
+	}
+	if commit := r.commit(ctx, src, g); commit != nil {
+		return commit
+	}
+	return err
+}
+
+// undecided finds out whose fault a broken connection is: those of the group that were
+// not told of yet are read alone from now on, and one that was alone did it.
+func (r *run) undecided(ctx context.Context, list []wanted, err error, g *gathering) error {
+	if err = source(ctx, err); !errors.As(err, new(lost)) {
+		return err
+	}
+	if len(list) == 1 && !r.settled[list[0].parcel.Key] {
+		return r.refused(ctx, list[0].parcel, err, g)
+	}
+	for _, w := range list {
+		r.suspect[w.parcel.Key] = true
+	}
+	return err
+}
+
+// gathering is what became of the messages of a group.
+type gathering struct{ take, passed []*parcel }
+
+// read takes in one message. An error ends the group.
+func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *gathering) error {
+	h := &harvest{reader: r.reader, rules: w.rules, create: r.create()}
+	if err == nil {
+		err = h.reap(body, r.limits(w.rules), r.largest())
+		r.rec.Bytes += h.summary.Size
+	}
+	if err != nil {
+		discard(h.surplus(nil))
+		return r.refused(ctx, w.parcel, err, g)
+	}
+	switch taken := r.taken(w.parcel, h); {
+	case taken:
+		g.take = append(g.take, w.parcel)
+	case w.parcel.Unconverted:
+		return r.refused(ctx, w.parcel, unconvertedError(), g)
+	default:
+		g.passed = append(g.passed, w.parcel)
+	}
+	return nil
+}
+
+func (r *run) create() func() (output, error) {
+	if r.opts.DryRun {
+		return newMeasure
+	}
+	return r.disk.create
+}
+
+func (r *run) limits(rules []Rule) extract.Limits {
+	const opened = 5
+	l := extract.Limits{Size: r.largest()}
+	if r.target != nil {
+		l.Text = toldText
+	}
+	if slices.ContainsFunc(rules, func(rule Rule) bool { return len(rule.Match.Body) > 0 }) {
+		l.Text = filteredText
+	}
+	if r.task.Nested == Open {
+		l.Open = opened
+	}
+	return l
+}
+
+// taken has the rules decide about a message that was read.
+func (r *run) taken(p *parcel, h *harvest) bool {
+	r.settled[p.Key] = true
+	p.About, p.MessageID, p.Digest = h.about(p.About), h.summary.MessageID, h.digest
+	rule, files, ok := h.choose()
+	discard(h.surplus(files))
+	if !ok {
+		p.State, p.Reason, p.Files = NoMatch, "", nil
+		return false
+	}
+	p.Rule, p.Files, p.Reason, p.save = rule.Name, files, "", rule.Take
+	if p.Unconverted {
+		p.Reason = notConverted
+	}
+	return true
+}
+
+// twins finds the messages that were saved when they were numbered otherwise: the other
+// is of another UIDVALIDITY, or is no longer in the folder. Their files are not kept.
+func (r *run) twins(ctx context.Context, list []*parcel) error {
+	var digests []string
+	for _, p := range list {
+		digests = append(digests, p.Digest)
+	}
+	if len(list) == 0 || r.opts.DryRun {
+		return nil
+	}
+	found, err := r.cfg.Ledger.Twins(ctx, r.task.Name, r.place, digests...)
+	if err != nil {
+		return ledgerError(err)
+	}
+	by := make(map[string]string)
+	for _, t := range found {
+		if t.UIDValidity != r.validity || !r.present[t.UID] {
+			by[t.Digest] = t.Run
+		}
+	}
+	for _, p := range list {
+		if by[p.Digest] != "" && p.Again == 0 {
+			discard(p.Files)
+			p.Files, p.twin, p.Reason = nil, true, "it was saved before, by run "+by[p.Digest]
+		}
+	}
+	return nil
+}
