@@ -37,6 +37,10 @@ type Identities interface {
 	ApplyAs(ctx context.Context, who string, doc declare.Document) ([]declare.Change, error)
 }
 
+// accountLimits are an account's, under a name that those of a task do not have: the
+// API's description wants one for each type.
+type accountLimits mail.Limits
+
 // Account is what is known of an account, without its secrets.
 type Account struct {
 	Name     string    `json:"name"`
@@ -51,12 +55,12 @@ type Account struct {
 	Checked  time.Time `json:"checked,omitzero" doc:"When its connection was."`
 	Check    string    `json:"check,omitempty" doc:"good, or what was wrong"`
 
-	Shared     bool         `json:"shared"`
-	GiveTokens bool         `json:"give_tokens"`
-	Transport  string       `json:"transport,omitempty"`
-	Simulate   bool         `json:"simulate,omitempty" doc:"Its mail goes to nobody."`
-	Limits     *mail.Limits `json:"limits,omitempty"`
-	Domains    []string     `json:"internal_domains,omitempty"`
+	Shared     bool           `json:"shared"`
+	GiveTokens bool           `json:"give_tokens"`
+	Transport  string         `json:"transport,omitempty"`
+	Simulate   bool           `json:"simulate,omitempty" doc:"Its mail goes to nobody."`
+	Limits     *accountLimits `json:"limits,omitempty"`
+	Domains    []string       `json:"internal_domains,omitempty"`
 
 	PausedBy    string      `json:"paused_by,omitempty" doc:"provider, server or person"`
 	ProbeAt     time.Time   `json:"probe_at,omitzero"`
@@ -97,17 +101,17 @@ type accountOutput struct{ Body Account }
 
 // WantedAccount is an account as somebody would have it, in the words of documents.
 type WantedAccount struct {
-	App        string       `json:"app" doc:"The app registration's name."`
-	Mailbox    string       `json:"mailbox"`
-	SignIn     string       `json:"sign_in,omitempty" enum:"delegated,application,password,app_password" doc:"Left out: delegated."`
-	Password   *string      `json:"password,omitempty" writeOnly:"true" doc:"Left out: the one that is kept stays."`
-	Purposes   []string     `json:"purposes" doc:"send, imap, pop3, graph, hve"`
-	Shared     bool         `json:"shared,omitempty" doc:"The person who signs in need not be the mailbox."`
-	GiveTokens bool         `json:"give_tokens,omitempty"`
-	Transport  string       `json:"transport,omitempty" doc:"auto, smtp, hve or graph"`
-	Simulate   bool         `json:"simulate,omitempty"`
-	Limits     *mail.Limits `json:"limits,omitempty"`
-	Domains    []string     `json:"internal_domains,omitempty"`
+	App        string         `json:"app" doc:"The app registration's name."`
+	Mailbox    string         `json:"mailbox"`
+	SignIn     string         `json:"sign_in,omitempty" enum:"delegated,application,password,app_password" doc:"Left out: delegated."`
+	Password   *string        `json:"password,omitempty" writeOnly:"true" doc:"Left out: the one that is kept stays."`
+	Purposes   []string       `json:"purposes" doc:"send, imap, pop3, graph, hve"`
+	Shared     bool           `json:"shared,omitempty" doc:"The person who signs in need not be the mailbox."`
+	GiveTokens bool           `json:"give_tokens,omitempty"`
+	Transport  string         `json:"transport,omitempty" doc:"auto, smtp, hve or graph"`
+	Simulate   bool           `json:"simulate,omitempty"`
+	Limits     *accountLimits `json:"limits,omitempty"`
+	Domains    []string       `json:"internal_domains,omitempty"`
 }
 
 type putAccountInput struct {
@@ -182,7 +186,7 @@ func (s *server) account(ctx context.Context, in *accountInput) (*accountOutput,
 func (s *server) putAccount(ctx context.Context, in *putAccountInput) (*accountOutput, error) {
 	b := in.Body
 	want := declare.Account{Name: in.Account, App: b.App, Mailbox: b.Mailbox, SignIn: b.SignIn, Purposes: b.Purposes, Shared: b.Shared,
-		GiveTokens: b.GiveTokens, Transport: b.Transport, Simulate: b.Simulate, Limits: b.Limits, InternalDomains: b.Domains}
+		GiveTokens: b.GiveTokens, Transport: b.Transport, Simulate: b.Simulate, Limits: (*mail.Limits)(b.Limits), InternalDomains: b.Domains}
 	if b.Password != nil {
 		want.Password = &declare.SecretRef{Value: secret.New(*b.Password)}
 	}
@@ -245,7 +249,7 @@ func FactOf(v vault.Account) Account {
 	d := declare.AccountOf(v)
 	return Account{
 		Name: d.Name, Mailbox: d.Mailbox, App: d.App, SignIn: d.SignIn, Purposes: d.Purposes, State: string(v.State), Held: v.Held, Reason: v.Reason, Since: v.Since,
-		Shared: d.Shared, GiveTokens: d.GiveTokens, Transport: d.Transport, Simulate: d.Simulate, Limits: d.Limits, Domains: d.InternalDomains,
+		Shared: d.Shared, GiveTokens: d.GiveTokens, Transport: d.Transport, Simulate: d.Simulate, Limits: (*accountLimits)(d.Limits), Domains: d.InternalDomains,
 		ProbeAt: v.ProbeAt, PasswordSet: v.PasswordSet,
 	}
 }
