@@ -69,11 +69,15 @@ func TestDescription(t *testing.T) {
 	}
 	slices.Sort(ops)
 	const m, k = " /api/v1/messages", " /api/v1/tasks"
+	const a, v = " /api/v1/accounts", " /api/v1/devices"
 	if want := []string{
-		"delete" + m + "/{id}", "get /api/v1/audit", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body",
+		"delete" + a + "/{account}", "delete" + v + "/{device}", "delete" + m + "/{id}",
+		"get" + a, "get" + a + "/{account}", "get /api/v1/audit", "get" + v, "get" + v + "/{device}", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body",
 		"get" + k, "get" + k + "/{task}", "get" + k + "/{task}/ledger", "get" + k + "/{task}/runs", "get" + k + "/{task}/runs/{run}/log", "get /api/v1/users",
-		"post /api/v1/alerts/test", "post" + m, "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry",
+		"post" + a + "/{account}/check", "post" + a + "/{account}/disconnect", "post" + a + "/{account}/pause", "post" + a + "/{account}/rename", "post" + a + "/{account}/resume",
+		"post /api/v1/alerts/test", "post" + v + "/{device}/password", "post" + m, "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry",
 		"post" + k + "/{task}/ledger/reprocess", "post" + k + "/{task}/ledger/reset", "post" + k + "/{task}/run", "post" + k + "/{task}/stop",
+		"put" + a + "/{account}", "put" + v + "/{device}",
 	}; !slices.Equal(ops, want) {
 		t.Errorf("described are %q", ops)
 	}

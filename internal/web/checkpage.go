@@ -180,7 +180,7 @@ type checkView struct {
 func (s *Server) showCheck(w http.ResponseWriter, r *http.Request) {
 	k := s.checks.of(r.PathValue("work"))
 	if k == nil {
-		s.failThing(w, r, fault.NotFound, "This check ended some time ago, or Postern was restarted meanwhile", checkHome)
+		s.noWork(w, r, "This check ended some time ago, or Postern was restarted meanwhile", checkHome)
 		return
 	}
 	state, ended, err := k.look()
@@ -211,7 +211,7 @@ func (s *Server) ended(w http.ResponseWriter, r *http.Request) (check.Report, bo
 			return state.Report, true
 		}
 	}
-	s.failThing(w, r, fault.NotFound, "There is no report of this check", checkHome)
+	s.noWork(w, r, "There is no report of this check", checkHome)
 	return check.Report{}, false
 }
 

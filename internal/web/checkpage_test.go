@@ -190,3 +190,22 @@ func eventually(t *testing.T, so func() bool) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// TestWorkOfAnotherNode: a page that a balancer sent to the wrong node says so, and asks
+// again; one that is of no node is gone.
+func TestWorkOfAnotherNode(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, path := range []string{"/checks/", "/tries/", "/work/"} {
+		a := s.adminGet(path + "ABC.OTHER.gate-2.example")
+		a.says(t, "Another node does this", "the node at gate-2.example", "this is the node at gate-1.example", "sticky sessions")
+		if a.StatusCode != 503 || a.Header.Get("Refresh") == "" {
+			t.Errorf("%s: %d, refresh %q", path, a.StatusCode, a.Header.Get("Refresh"))
+		}
+		for _, gone := range []string{"ABC", "ABC.HERE.gate-1.example", "ABC.<b>.x"} {
+			if a := s.adminGet(path + url.PathEscape(gone)); a.StatusCode != 404 || strings.Contains(a.body, "Another node") {
+				t.Errorf("%s%s: %d", path, gone, a.StatusCode)
+			}
+		}
+	}
+}

@@ -204,7 +204,7 @@ func newSiteOf(t *testing.T, c *crowd) *site {
 func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	cfg := web.Config{
-		Vault: s.vault, Identities: s.identities, PublicURL: public, Version: "test", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Settings: s.settings, Checks: s.checks, Readers: s.readers, Apply: s.apply,
+		Vault: s.vault, Identities: s.identities, PublicURL: public, Version: "test", Node: "HERE.gate-1.example", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Settings: s.settings, Checks: s.checks, Readers: s.readers, Apply: s.apply,
 		People: s.people.Registry, Audits: s.people.store.Audits,
 		Ready: func(context.Context) error { return s.ready },
 		Log:   slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),

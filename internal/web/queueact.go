@@ -183,7 +183,7 @@ type bulkView struct {
 func (s *Server) showBulk(w http.ResponseWriter, r *http.Request) {
 	k := s.bulks.of(r.PathValue("work"))
 	if k == nil {
-		s.failThing(w, r, fault.NotFound, "This ended some time ago, or Postern was restarted meanwhile", queueHome)
+		s.noWork(w, r, "This ended some time ago, or Postern was restarted meanwhile", queueHome)
 		return
 	}
 	state, ended, err := k.look()

@@ -96,7 +96,7 @@ func tryLabel(e fetch.Event) label {
 func (s *Server) showTry(w http.ResponseWriter, r *http.Request) {
 	k := s.tries.of(r.PathValue("work"))
 	if k == nil {
-		s.failThing(w, r, fault.NotFound, "This dry run ended some time ago, or Postern was restarted meanwhile", tasksHome)
+		s.noWork(w, r, "This dry run ended some time ago, or Postern was restarted meanwhile", tasksHome)
 		return
 	}
 	state, ended, err := k.look()

@@ -89,6 +89,7 @@ type Config struct {
 	Identities Identities
 	PublicURL  string
 	Version    string
+	Node       string // of several: a mark of its own, a dot and its host; "" for the only one
 	People     *people.Registry
 	// Audits reads the audit log, the newest line first.
 	Audits     func(ctx context.Context, f people.Lines) ([]people.Line, error)
@@ -127,7 +128,7 @@ type Server struct {
 
 // New builds the handler.
 func New(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](time.Now), tries: newWorks[trial](time.Now), checks: newWorks[checkRun](time.Now), now: time.Now}
+	s := &Server{Config: cfg, devices: newDevices(time.Now), waits: newWaits(time.Now), bulks: newWorks[bulk](cfg.Node, time.Now), tries: newWorks[trial](cfg.Node, time.Now), checks: newWorks[checkRun](cfg.Node, time.Now), now: time.Now}
 	_, _ = rand.Read(s.key[:]) // never fails since Go 1.24
 	var err error
 	if s.views, err = template.New("").Funcs(s.words()).ParseFS(pages, "pages/*.html"); err != nil {

@@ -4,6 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +24,7 @@ const (
 // works are what pages of a sort began in the background: a look at it is a T. They live
 // as long as the server does; what they change is in the database.
 type works[T any] struct {
+	node    string // whose works they are
 	now     func() time.Time
 	running sync.WaitGroup
 
@@ -38,8 +43,8 @@ type work[T any] struct {
 	err   error
 }
 
-func newWorks[T any](now func() time.Time) *works[T] {
-	return &works[T]{now: now, by: map[string]*work[T]{}}
+func newWorks[T any](node string, now func() time.Time) *works[T] {
+	return &works[T]{node: node, now: now, by: map[string]*work[T]{}}
 }
 
 // start has do work after the request has ended; do tells how far it is by changing the
@@ -62,7 +67,7 @@ func (w *works[T]) start(ctx context.Context, state T, do func(ctx context.Conte
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestWork)
 	k := &work[T]{cancel: cancel, state: state}
-	id = rand.Text()
+	id = rand.Text() + "." + w.node
 	w.by[id] = k
 	w.running.Go(func() {
 		defer cancel()
@@ -107,6 +112,30 @@ func (w *works[T]) close() {
 	}
 	w.mu.Unlock()
 	w.running.Wait()
+}
+
+// nodeForm is the part of a work's name that says which node it is on.
+var nodeForm = regexp.MustCompile(`^[A-Za-z0-9-]+\.[A-Za-z0-9.-]{1,128}$`)
+
+// tryNode is how often a page that came to the wrong node asks again: a balancer that goes
+// round leads it to the right one soon.
+const tryNode = 5 * time.Second
+
+// noWork says that a work is not known here, and whether another node may know it.
+func (s *Server) noWork(w http.ResponseWriter, r *http.Request, title, list string) {
+	_, node, _ := strings.Cut(r.PathValue("work"), ".")
+	if s.Node == "" || node == s.Node || !nodeForm.MatchString(node) {
+		s.failThing(w, r, fault.NotFound, title, list)
+		return
+	}
+	_, host, _ := strings.Cut(node, ".")
+	_, here, _ := strings.Cut(s.Node, ".")
+	w.Header().Set("Refresh", strconv.Itoa(int(tryNode.Seconds())))
+	s.show(w, r, http.StatusServiceUnavailable, "gone.html", gonePage{
+		sheet: s.sheet(w, r, "Another node does this", list), Back: list,
+		Text: "It was begun on the node at " + host + ", which alone can show it; this is the node at " + here + ". If that node has ended or was restarted meanwhile, what was done until then stays.",
+		Next: "This page asks again every few seconds. Have the load balancer keep a browser at one node (sticky sessions).",
+	})
 }
 
 // settledHeader tells the script that a part will not change any more.
