@@ -56,6 +56,9 @@ func (in Intake) accept(ctx context.Context, h Handed) (id string, err error) {
 	if err := in.may(ctx, h); err != nil {
 		return "", err
 	}
+	if err := few(h.To); err != nil {
+		return "", err
+	}
 	account, err := in.Account(ctx, h.Device.Account)
 	if err != nil {
 		return "", err
@@ -70,9 +73,6 @@ func (in Intake) accept(ctx context.Context, h Handed) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if len(h.To) == 0 {
-		return "", fault.New(fault.Invalid, "accept message", "it has no recipient").WithHint("name at least one in to, cc or bcc")
-	}
 	limit := in.MaxSize
 	if own := h.Device.Policy.MaxSize; own > 0 {
 		limit = min(limit, own)
@@ -86,6 +86,21 @@ func (in Intake) accept(ctx context.Context, h Handed) (id string, err error) {
 		return "", body.tooLarge()
 	}
 	return id, err
+}
+
+// maxRecipients of one message; a list that is longer is a mistake or an attack.
+const maxRecipients = 10_000
+
+// few wants as many recipients as a message may have.
+func few(to []mail.Address) error {
+	const op = "accept message"
+	switch n := len(to); {
+	case n == 0:
+		return fault.New(fault.Invalid, op, "it has no recipient").WithHint("name at least one in to, cc or bcc")
+	case n > maxRecipients:
+		return fault.New(fault.Invalid, op, "%d recipients are more than the %d allowed", n, maxRecipients).WithHint("send it in several messages")
+	}
+	return nil
 }
 
 // may asks what does not depend on the message.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ func TestWhatADeviceMay(t *testing.T) {
 		{"on this machine", door.Device{Policy: door.Policy{Networks: lan}}, Handed{}, 0, fault.Unknown, box},
 		{"often", door.Device{Policy: door.Policy{PerMinute: 3}}, Handed{}, 2, fault.Unknown, box},
 		{"too often", door.Device{Policy: door.Policy{PerMinute: 3}}, Handed{}, 3, fault.Throttled, mail.Address{}},
+		{"to nobody", door.Device{}, Handed{To: []mail.Address{}}, 0, fault.Invalid, mail.Address{}},
+		{"to 10,000", door.Device{}, Handed{To: slices.Repeat([]mail.Address{boss}, 10_000)}, 0, fault.Unknown, box},
+		{"to too many", door.Device{}, Handed{To: slices.Repeat([]mail.Address{boss}, 10_001)}, 0, fault.Invalid, mail.Address{}},
 		{"too large", door.Device{Policy: door.Policy{MaxSize: 3}}, Handed{}, 0, fault.Invalid, mail.Address{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -67,7 +71,10 @@ func TestWhatADeviceMay(t *testing.T) {
 			turned := 0
 			in.TurnedAway = func() { turned++ }
 			c.d.Name, c.d.Account, c.d.Senders = "d", "a", []mail.Address{second}
-			c.h.Device, c.h.To, c.h.Body = c.d, []mail.Address{boss}, strings.NewReader("text")
+			if c.h.To == nil {
+				c.h.To = []mail.Address{boss}
+			}
+			c.h.Device, c.h.Body = c.d, strings.NewReader("text")
 			_, err := in.Accept(t.Context(), c.h)
 			if fault.KindOf(err) != c.kind || (err == nil) != (c.kind == fault.Unknown) || err == nil && got.s.From != c.from {
 				t.Errorf("%v, from %v", err, got.s.From)

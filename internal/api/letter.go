@@ -49,9 +49,6 @@ type Letter struct {
 	draft  Draft
 }
 
-// maxRecipients of one letter; a list that is longer is a mistake or an attack.
-const maxRecipients = 10_000
-
 // Letter checks a draft: addresses, headers and names that would break out of their
 // line are fault.Invalid, and named.
 func (d Draft) Letter() (Letter, error) {
@@ -76,10 +73,7 @@ func (d Draft) Letter() (Letter, error) {
 			l.header.SetAddressList(f.header, shown)
 		}
 	}
-	switch {
-	case len(l.To) > maxRecipients:
-		return l, invalid("to", "%d recipients are more than the %d allowed", len(l.To), maxRecipients)
-	case len(d.To)+len(d.Cc) == 0:
+	if len(d.To)+len(d.Cc) == 0 {
 		l.header.Set("To", "undisclosed-recipients:;") // some readers and filters dislike a letter to nobody
 	}
 	if err := oneLine("subject", d.Subject); err != nil {
