@@ -115,20 +115,20 @@ type WantedAccount struct {
 }
 
 type putAccountInput struct {
-	accountInput
-	Body WantedAccount
+	Account string `path:"account" maxLength:"128"`
+	Body    WantedAccount
 }
 
 type renameInput struct {
-	accountInput
-	Body struct {
+	Account string `path:"account" maxLength:"128"`
+	Body    struct {
 		Name string `json:"name" minLength:"1" maxLength:"128" doc:"What it is called from now on."`
 	}
 }
 
 type checkInput struct {
-	accountInput
-	Body struct {
+	Account string `path:"account" maxLength:"128"`
+	Body    struct {
 		Purpose  string `json:"purpose,omitempty" doc:"Left out: the account's first."`
 		SendTest string `json:"send_test,omitempty" doc:"Where a test message is really sent; left out: nowhere."`
 	}
@@ -193,7 +193,7 @@ func (s *server) putAccount(ctx context.Context, in *putAccountInput) (*accountO
 	if _, err := s.Identities.ApplyAs(ctx, who(ctx), declare.Document{Accounts: []declare.Account{want}}); err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return s.account(ctx, &in.accountInput)
+	return s.account(ctx, &accountInput{in.Account})
 }
 
 // who is how the audit log names the caller.

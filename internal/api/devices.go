@@ -40,8 +40,8 @@ type deviceInput struct {
 }
 
 type putDeviceInput struct {
-	deviceInput
-	Body struct {
+	Device string `path:"device" maxLength:"128"`
+	Body   struct {
 		WantedDevice
 		Password *string `json:"password,omitempty" writeOnly:"true" doc:"Left out: the one that is kept stays; a new device gets one made."`
 	}
