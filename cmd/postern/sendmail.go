@@ -21,8 +21,8 @@ import (
 )
 
 // The exit codes of sysexits.h that programs know from sendmail. EX_TEMPFAIL (75) is not
-// among them: sendmail says so of a message that it has kept, and PHP's mail() takes it
-// for success. What was not kept is EX_OSERR, after which mailers try again too.
+// among them: sendmail says so of a message that it has kept, and PHP's mail() means to
+// take it for success. What was not kept is EX_OSERR, after which mailers try again too.
 const (
 	exSyntax = 64 // EX_USAGE
 	exData   = 65 // EX_DATAERR
