@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,4 +143,21 @@ func TestLeaveAnAccount(t *testing.T) {
 	if a := s.send("/accounts/nobody/delete"); a.StatusCode != http.StatusNotFound {
 		t.Error(a.StatusCode)
 	}
+}
+
+// TestAccountIsPausedAndRenamed on its page; what is wrong with a name stands beside it.
+func TestAccountIsPausedAndRenamed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.adminGet("/accounts/scan").says(t, "Pause this account", "Rename this account", "!Resume")
+	s.send("/accounts/scan/pause").leads(t, "/accounts/scan")
+	s.send("/accounts/scan/rename").says(t, "Fill this in.")
+	s.send("/accounts/scan/rename", "to", "copier").leads(t, "/accounts/copier")
+	if want := []string{"web:admin pauses scan", "web:admin renames scan copier"}; !slices.Equal(s.identities.did, want) {
+		t.Errorf("done: %q", s.identities.did)
+	}
+	s.vault.accounts[0].Account.Held = true
+	s.adminGet("/accounts/scan").says(t, "Somebody paused it", "Resume scan", "!Works.")
+	s.identities.refuse = fault.New(fault.Conflict, "rename account", "there is an account of that name already")
+	s.send("/accounts/scan/rename", "to", "invoices").says(t, "There is an account of that name already")
 }
