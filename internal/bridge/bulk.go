@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // bulk stands under TLS, whose records are small for a system call each. While much is
@@ -17,6 +18,7 @@ type bulk struct {
 	in   *lump // what was read and not taken; nil when that is nothing
 	r, w int   // in.octets[r:w]
 	much bool  // the last read was full
+	lots bool  // more is to come than a lump holds
 
 	mu   sync.Mutex
 	out  *lump // what is to be written; nil when that is nothing
@@ -24,7 +26,7 @@ type bulk struct {
 	hold bool // until push
 }
 
-type lump struct{ octets [64 << 10]byte }
+type lump struct{ octets [128 << 10]byte }
 
 var lumps = sync.Pool{New: func() any { return new(lump) }}
 
@@ -64,6 +66,31 @@ func (b *bulk) Read(p []byte) (int, error) {
 		b.drop()
 	}
 	return n, nil
+}
+
+// expect says how much is to come for certain. While that is more than a lump holds,
+// nobody is woken for less than half of one: a wake-up costs the sender about as much as
+// a record does.
+func (b *bulk) expect(octets int64) (lots bool) {
+	lots = octets > int64(len(lump{}.octets))
+	if lots == b.lots {
+		return lots
+	}
+	c, ok := b.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	least := 1
+	if lots {
+		least = len(lump{}.octets) / 2
+	}
+	wakeAt(raw, least)
+	b.lots = lots
+	return lots
 }
 
 func (b *bulk) drop() {

@@ -23,6 +23,7 @@ type imapSession struct {
 	answers answers
 	renewAt time.Time // zero for never
 	expired bool      // the server has said that the token has ended
+	slow    bool      // the message that is coming comes slowly
 
 	turn     sync.Mutex // covers what follows
 	changed  *sync.Cond // with turn
@@ -112,11 +113,12 @@ func (s *imapSession) answersDown(ctx context.Context) error {
 
 // readUp reads from the server; nothing when somebody has to look at something else.
 func (s *imapSession) readUp(b *basin) (int, error) {
-	until := s.nextLook(b.big != nil, s.b.limits.IdleIMAP)
+	up := s.current()
+	lots := up.wire.expect(s.awaited())
+	until := s.nextLook(b.big != nil || lots, s.b.limits.IdleIMAP)
 	if s.due(until) {
 		until = s.renewAt
 	}
-	up := s.current()
 	if err := s.armUp(up, until); err != nil {
 		return 0, s.leaving(s.mustEnd(), err)
 	}
@@ -124,6 +126,7 @@ func (s *imapSession) readUp(b *basin) (int, error) {
 		return 0, nil
 	}
 	n, err := up.Read(b.room())
+	s.slow = s.slow || lots && errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
 	case n > 0:
 		s.hear()
@@ -141,6 +144,16 @@ func (s *imapSession) readUp(b *basin) (int, error) {
 	}
 	b.rest()
 	return 0, nil
+}
+
+// awaited is how many octets are to come for certain: the rest of a message, unless it
+// comes slowly.
+func (s *imapSession) awaited() int64 {
+	s.slow = s.slow && s.answers.literal > 0
+	if s.slow {
+		return 0
+	}
+	return s.answers.literal
 }
 
 // leaving says farewell, where that would not fall into the middle of something.

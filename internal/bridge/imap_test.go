@@ -312,6 +312,34 @@ func TestBackoffHoldsCommandsBack(t *testing.T) {
 	}
 }
 
+// TestSlowMessageIsPassedOn has a server pause in the middle of a large message: what has
+// come reaches the client before the rest is there.
+func TestSlowMessageIsPassedOn(t *testing.T) {
+	t.Parallel()
+	const size, piece = 1 << 20, 10 << 10
+	goOn := make(chan struct{})
+	s := newStand(t, bridge.Limits{}, func(p *peer) {
+		if p.next() == "" {
+			return
+		}
+		p.say(fmt.Sprintf("* 1 FETCH (BODY[] {%d}\r\n", size))
+		for range 2 {
+			p.say(strings.Repeat("x", piece))
+			<-goOn
+		}
+		p.say(strings.Repeat("x", size-2*piece) + ")\r\nx OK done\r\n")
+	})
+	r := s.reader()
+	r.say("x FETCH 1 BODY[]\r\n")
+	r.want("* 1 FETCH")
+	for range 2 {
+		r.skip(piece)
+		goOn <- struct{}{}
+	}
+	r.skip(size - 2*piece)
+	r.only(")", "x OK done")
+}
+
 func TestSeatsAreShared(t *testing.T) {
 	t.Parallel()
 	f := folder{}

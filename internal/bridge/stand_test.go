@@ -296,6 +296,14 @@ func (p *peer) want(prefix string) string {
 	}
 }
 
+// skip reads so many octets.
+func (p *peer) skip(n int64) {
+	p.t.Helper()
+	if _, err := io.CopyN(io.Discard, p.r, n); err != nil {
+		p.t.Fatalf("of %d octets: %v", n, err)
+	}
+}
+
 // only wants nothing else before it.
 func (p *peer) only(lines ...string) {
 	p.t.Helper()
