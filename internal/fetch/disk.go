@@ -36,6 +36,7 @@ type disk struct {
 	private bool
 	step    func(string) // tests cut the run here
 	buffers *sync.Pool   // of *bufio.Writer
+	volume  *volume      // nil until a run begins to write
 }
 
 const (
@@ -149,7 +150,9 @@ func (s *stagedFile) Close() error {
 	s.buf.Reset(nil)
 	s.d.buffers.Put(s.buf)
 	s.d.step("written")
-	return s.d.diskError("stage file", cmp.Or(err, s.f.Close()))
+	err = cmp.Or(err, s.f.Close())
+	s.d.volume.written()
+	return s.d.diskError("stage file", err)
 }
 
 func (s *stagedFile) file() File {
@@ -166,10 +169,8 @@ func (d disk) harden(files []File) error {
 			dirs[filepath.Dir(f.Staging)] = true
 		}
 	}
-	for some := range slices.Chunk(paths, openAtOnce) {
-		if err := d.diskError("sync file", syncFiles(some)); err != nil {
-			return err
-		}
+	if err := d.diskError("sync file", d.syncAll(paths, dirs)); err != nil {
+		return err
 	}
 	d.step("synced")
 	if !d.private {
@@ -189,6 +190,23 @@ const (
 	openAtOnce  = 250 // files that are open to be made durable
 	syncsAtOnce = 8   // of them: disks are better at many
 )
+
+const manyFiles = 16 // are worth writing out what else there is to be written
+
+// syncAll makes files durable that are in dirs: together, or one by one.
+func (d disk) syncAll(paths []string, dirs map[string]bool) error {
+	if len(paths) >= manyFiles && len(dirs) == 1 && dirs[d.dir] {
+		if done, err := d.volume.flush(d.dir); done || err != nil {
+			return err
+		}
+	}
+	for some := range slices.Chunk(paths, openAtOnce) {
+		if err := syncFiles(some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // syncFiles has all of the files on their way to the disk before it waits for the first:
 // file systems then write them together, and find little left to do for the others.

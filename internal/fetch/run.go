@@ -120,7 +120,11 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := r.disk.check(); err != nil {
 		return err
 	}
-	if r.task.Handover.Kind() == "" || r.opts.DryRun {
+	if r.opts.DryRun {
+		return nil
+	}
+	r.disk.volume = openVolume(r.disk.dir)
+	if r.task.Handover.Kind() == "" {
 		return nil
 	}
 	r.target, err = r.cfg.Targets(ctx, r.task)

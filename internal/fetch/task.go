@@ -132,6 +132,7 @@ func (f *Fetcher) runTask(ctx context.Context, task Task, opts Options) (_ Run, 
 		Fetcher: f, task: task, opts: opts, reader: newReader(), disk: newDisk(task, f.cfg.Spool, f.step),
 		rec: Run{ID: mail.NewID(now), Task: task.Name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]bool), suspect: make(map[Key]bool),
 	}
+	defer func() { r.disk.volume.close() }()
 	r.opts.Everything = opts.Everything && opts.DryRun
 	if opts.DryRun {
 		err = r.all(ctx)
