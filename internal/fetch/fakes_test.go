@@ -271,6 +271,8 @@ type post struct {
 	moved     map[string][]string // by folder
 	opens     int
 	bodies    int // downloads begun
+	asked     int // for bodies
+	headed    int // headers told
 	described int
 	changes   int // mailbox actions asked for
 	fail      func(op string, uid string) error
@@ -372,6 +374,7 @@ func (l *line) Describe(_ context.Context, v uint32, uids []string, headers bool
 				b.Size = l.p.says(m.raw)
 			}
 			if headers {
+				l.p.headed++
 				head, _, _ := strings.Cut(m.raw, "\r\n\r\n")
 				b.Header = []byte(head + "\r\n\r\n")
 			}
@@ -384,6 +387,9 @@ func (l *line) Describe(_ context.Context, v uint32, uids []string, headers bool
 func byNumber(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
 func (l *line) Bodies(_ context.Context, v uint32, uids []string, each func(string, io.Reader, error) error) error {
+	l.p.mu.Lock()
+	l.p.asked++
+	l.p.mu.Unlock()
 	for _, uid := range uids {
 		if err := l.body(v, uid, func(r io.Reader, err error) error { return each(uid, r, err) }); err != nil {
 			return err
@@ -395,7 +401,7 @@ func (l *line) Bodies(_ context.Context, v uint32, uids []string, each func(stri
 func (l *line) body(v uint32, uid string, read func(io.Reader, error) error) error {
 	l.p.mu.Lock()
 	err := l.valid("body", v, uid)
-	m := l.p.inbox[uid]
+	m, refused := l.p.inbox[uid], l.p.check("text", uid)
 	l.p.bodies++
 	cut := int64(0)
 	if l.p.cuts > 0 && l.p.cutAfter > 0 {
@@ -405,6 +411,9 @@ func (l *line) body(v uint32, uid string, read func(io.Reader, error) error) err
 	l.p.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if refused != nil {
+		return read(nil, refused)
 	}
 	if m == nil {
 		return read(nil, fault.New(fault.NotFound, "body", "gone"))

@@ -17,6 +17,7 @@ const (
 	describedAtOnce = 500
 	groupMessages   = 250
 	groupBytes      = 32 << 20
+	groupsAhead     = 2
 )
 
 // folder goes over one folder.
@@ -158,8 +159,7 @@ type wanted struct {
 
 // chunk sorts out which of some messages are worth reading, and reads those.
 func (r *run) chunk(ctx context.Context, src Source, ids []string, failed map[string]Entry) error {
-	briefs := make(map[string]mailbox.Brief, len(ids))
-	err := src.Describe(ctx, r.validity, ids, true, func(b mailbox.Brief) { briefs[b.ID] = b })
+	briefs, err := r.describe(ctx, src, ids, failed)
 	if err != nil {
 		return source(ctx, err)
 	}
@@ -189,6 +189,31 @@ func (r *run) chunk(ctx context.Context, src Source, ids []string, failed map[st
 		return err
 	}
 	return r.groups(ctx, src, list)
+}
+
+// describe asks for sizes and days, and for headers where they decide: where a rule looks
+// at them, or the day is not known without. A message that may not be read, because it is
+// too large or failed before, is to be known by its header at least.
+func (r *run) describe(ctx context.Context, src Source, ids []string, failed map[string]Entry) (map[string]mailbox.Brief, error) {
+	briefs := make(map[string]mailbox.Brief, len(ids))
+	keep := func(b mailbox.Brief) { briefs[b.ID] = b }
+	heads := ids
+	if !slices.ContainsFunc(r.task.rules(), func(rule Rule) bool { return rule.Match.readsHeader() }) {
+		if err := src.Describe(ctx, r.validity, ids, false, keep); err != nil {
+			return nil, err
+		}
+		heads = nil
+		for _, id := range ids {
+			_, again := failed[id]
+			if b, there := briefs[id]; there && (again || b.Arrived.IsZero() || b.Size > r.largest()) {
+				heads = append(heads, id)
+			}
+		}
+	}
+	if len(heads) == 0 {
+		return briefs, nil
+	}
+	return briefs, src.Describe(ctx, r.validity, heads, true, keep)
 }
 
 // sort decides by what is known before a message is read.

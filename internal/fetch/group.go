@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,7 +11,7 @@ import (
 	"postern/internal/extract"
 )
 
-// groups reads messages, as many at once as are then committed together.
+// groups reads messages, as many as can be asked for at once.
 func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 	for len(list) > 0 {
 		most := r.octets()
@@ -20,7 +21,7 @@ func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 			return nil
 		}
 		n, size := 0, int64(0)
-		for n < len(list) && n < groupMessages && (n == 0 || size+list[n].size <= most && !r.suspect[list[n].parcel.Key]) {
+		for n < len(list) && n < r.atOnce() && (n == 0 || size+list[n].size <= most && !r.suspect[list[n].parcel.Key]) {
 			size += list[n].size
 			if n++; r.suspect[list[n-1].parcel.Key] || r.told.probing {
 				break
@@ -37,6 +38,16 @@ func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 	return nil
 }
 
+// atOnce is how many messages are asked for at once: those that are committed together,
+// and more where nothing but our own disk is busy meanwhile. The server then has the next
+// ones ready when a group is committed.
+func (r *run) atOnce() int {
+	if r.target == nil && r.task.After.None() && r.task.Unmatched.None() && r.task.Failure.Do.None() {
+		return groupsAhead * groupMessages
+	}
+	return groupMessages
+}
+
 // group reads some messages and hands them over. What was read before a connection broke
 // or a disk was full is handed over all the same: a disk with room for less than a group
 // would never see the first of it.
@@ -47,12 +58,17 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		ids = append(ids, w.parcel.UID)
 	}
 	g := &gathering{}
-	var own error
+	var own, commit error
 	err := src.Bodies(ctx, r.validity, ids, func(id string, body io.Reader, err error) error {
-		own = r.read(ctx, by[id], body, err, g)
-		return own
+		if own = r.read(ctx, by[id], body, err, g); own == nil && g.full() && len(list) > groupMessages {
+			commit = r.commit(ctx, src, g)
+			g = &gathering{}
+		}
+		return cmp.Or(own, commit)
 	})
 	switch {
+	case commit != nil:
+		return commit
 	case own != nil:
 		err = own
 	case err != nil:
@@ -62,10 +78,7 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		r.abandon(g.take)
 		return err
 	}
-	if commit := r.commit(ctx, src, g); commit != nil {
-		return commit
-	}
-	return err
+	return cmp.Or(r.commit(ctx, src, g), err)
 }
 
 // undecided finds out whose fault a broken connection is: those of the group that were
@@ -77,14 +90,23 @@ func (r *run) undecided(ctx context.Context, list []wanted, err error, g *gather
 	if len(list) == 1 && !r.settled[list[0].parcel.Key] {
 		return r.refused(ctx, list[0].parcel, err, g)
 	}
+	untold := 0
 	for _, w := range list {
-		r.suspect[w.parcel.Key] = true
+		if untold == groupMessages { // those behind it had not begun to come
+			break
+		}
+		if !r.settled[w.parcel.Key] {
+			r.suspect[w.parcel.Key] = true
+			untold++
+		}
 	}
 	return err
 }
 
 // gathering is what became of the messages of a group.
 type gathering struct{ take, passed []*parcel }
+
+func (g *gathering) full() bool { return len(g.take)+len(g.passed) >= groupMessages }
 
 // read takes in one message. An error ends the group.
 func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *gathering) error {
@@ -95,6 +117,11 @@ func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *
 	}
 	if err != nil {
 		discard(h.surplus(nil))
+		if s := h.summary; s.Subject != "" || len(s.From) > 0 { // it came as far as that
+			size := w.parcel.About.Size
+			w.parcel.About, w.parcel.MessageID = h.about(w.parcel.About), s.MessageID
+			w.parcel.About.Size = size
+		}
 		return r.refused(ctx, w.parcel, err, g)
 	}
 	switch taken := r.taken(w.parcel, h); {

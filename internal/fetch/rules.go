@@ -58,6 +58,11 @@ func candidates(rules []Rule, s extract.Summary) []Rule {
 	return out
 }
 
+// readsHeader reports that fitsHeader does not fit all.
+func (m Match) readsHeader() bool {
+	return len(m.From)+len(m.To)+len(m.Subject) > 0 || m.SkipAutomatic
+}
+
 // idle reports that none of the rules takes anything.
 func idle(rules []Rule) bool {
 	return !slices.ContainsFunc(rules, func(r Rule) bool { return !r.Skip })

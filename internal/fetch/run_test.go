@@ -453,6 +453,98 @@ func TestManyMessages(t *testing.T) {
 	}
 }
 
+// Headers are asked for where they decide, and of what a person will have to look at.
+func TestHeadersThatMatter(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*Task)
+		fail   string // the UID whose text the server does not give
+		runs   int
+		headed int
+		parked string // UID of the entry that has a subject all the same
+	}{
+		"none":           {func(*Task) {}, "", 1, 0, ""},
+		"a rule by them": {func(task *Task) { task.Rules = []Rule{{Match: Match{Subject: pattern(t, "Invoice*")}}} }, "", 1, 2, ""},
+		"too large":      {func(task *Task) { task.Limits.Message = 1000 }, "", 1, 1, "2"},
+		"failed before":  {func(*Task) {}, "2", 2, 1, "2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost(message("1", "a.pdf", "alpha"), message("2", "b.pdf", strings.Repeat("beta", 1000)))
+			p.fail = func(op, uid string) error {
+				if op == "text" && uid == c.fail {
+					return fault.New(fault.Permanent, op, "no text")
+				}
+				return nil
+			}
+			b := newBench(t, p, c.change)
+			for range c.runs {
+				b.run(t)
+			}
+			if p.headed != c.headed {
+				t.Errorf("%d headers asked for, want %d", p.headed, c.headed)
+			}
+			if c.parked == "" {
+				return
+			}
+			e, err := b.ledger.Entry(t.Context(), Key{b.task.Name, Place(p.address, "INBOX"), 14, c.parked})
+			if err != nil || e.About.Subject == "" || e.State == Done {
+				t.Errorf("%+v, %v", e, err)
+			}
+		})
+	}
+}
+
+// Messages are committed while the server sends the next ones, where nothing is to be
+// done in the mailbox; else each group is dealt with before another is asked for.
+func TestCommitsWhileMoreComes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		after  Action
+		breaks bool
+		asked  int // for bodies, at most
+	}{
+		"nothing to do":       {Action{}, false, 2},
+		"messages to move":    {Action{Move, "Archive"}, false, groupsAhead + 1},
+		"a broken connection": {Action{}, true, groupMessages + 3}, // whose fault it was is found out one by one
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const count = groupsAhead*groupMessages + 7
+			p := newPost()
+			for i := range count {
+				p.deliver(message(fmt.Sprint(i), fmt.Sprint(i, ".pdf"), fmt.Sprint("content ", i)), epoch)
+			}
+			b := newBench(t, p, func(task *Task) { task.After = c.after })
+			saved := func() int {
+				files, err := filepath.Glob(filepath.Join(b.task.Handover.Directory, "*.pdf"))
+				must(t, err)
+				return len(files)
+			}
+			looked := false
+			p.fail = func(op, uid string) error {
+				if op != "body" || uid != fmt.Sprint(groupMessages+50) || looked {
+					return nil
+				}
+				looked = true
+				if n := saved(); n != groupMessages {
+					t.Errorf("%d files are there while more comes", n)
+				}
+				if c.breaks {
+					return fault.New(fault.Temporary, op, "connection reset")
+				}
+				return nil
+			}
+			if r := b.run(t); r.Saved != count || r.Failed != 0 || saved() != count || !looked {
+				t.Errorf("%+v; %d files", r, saved())
+			}
+			if p.asked > c.asked {
+				t.Errorf("asked %d times for bodies, want %d at most", p.asked, c.asked)
+			}
+		})
+	}
+}
+
 // An account may be given another mailbox while its task stays. Servers number the
 // folders of both alike.
 func TestAnotherMailboxUnderTheSameAccount(t *testing.T) {
