@@ -181,6 +181,16 @@ func (s *memory) ExpireLeases(_ context.Context, now time.Time) (int, error) {
 	}), nil
 }
 
+func (s *memory) GiveBack(_ context.Context, holder, id string) error {
+	s.leased(func(k *kept) bool {
+		if k.ID == id && k.holder == holder {
+			k.State, k.holder = relay.Queued, ""
+		}
+		return true
+	})
+	return nil
+}
+
 func (s *memory) ReleaseLeases(_ context.Context, holder string) error {
 	s.leased(func(k *kept) bool {
 		if k.holder == holder {

@@ -115,35 +115,51 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 		r.sends.Go(func() {
 			defer r.Wake() // a worker is free, and so may be a place of the account
 			defer r.busy.Add(-1)
-			defer r.held.drop(m.ID)
 			r.deliver(sending, lease{r, m, now})
+			if r.held.drop(m.ID) {
+				r.giveBack(sending, m.ID)
+			}
 		})
 	}
 	return nil
 }
 
+// giveBack queues a message that nobody works on; where that fails, its lease ends.
+func (r *Relay) giveBack(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if err := r.cfg.Store.GiveBack(ctx, r.cfg.Holder, id); err != nil {
+		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "lease not given back", slog.String("message", id), slog.Any("error", err))
+	}
+}
+
 // leases are the messages this process is working on.
 type leases struct {
 	mu  sync.Mutex
-	ids map[string]struct{}
+	ids map[string]bool // true: claimed anew meanwhile
 }
 
-// add is false for a message that is being worked on already.
+// add is false for a message that is being worked on already. Then nobody works on the
+// new claim.
 func (l *leases) add(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ids == nil {
-		l.ids = make(map[string]struct{})
+		l.ids = make(map[string]bool)
 	}
 	_, have := l.ids[id]
-	l.ids[id] = struct{}{}
+	l.ids[id] = have
 	return !have
 }
 
-func (l *leases) drop(id string) {
+// drop ends the work on a message. anew says that it was claimed again meanwhile: that
+// lease is to be given back, for the work may have ended without settling anything.
+func (l *leases) drop(id string) (anew bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	anew = l.ids[id]
 	delete(l.ids, id)
+	return anew
 }
 
 func (l *leases) all() []string {

@@ -100,6 +100,14 @@ func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err err
 	return n, err
 }
 
+// GiveBack is part of [relay.Store].
+func (s *Store) GiveBack(ctx context.Context, holder, id string) error {
+	return s.writes.do(ctx, "give a message back", func(ctx context.Context, tx querier) error {
+		_, err := exec(ctx, tx, releaseMessages+` AND id = $2`, holder, id)
+		return err
+	})
+}
+
 // ReleaseLeases is part of [relay.Store].
 func (s *Store) ReleaseLeases(ctx context.Context, holder string) error {
 	return s.writes.do(ctx, "release leases", func(ctx context.Context, tx querier) error {

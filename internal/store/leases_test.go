@@ -120,7 +120,13 @@ func TestLeases(t *testing.T) {
 
 		claim(t, s, "you")
 		ok(t, s.ReleaseLeases(ctx, "me"))
+		ok(t, s.GiveBack(ctx, "me", m.ID))
+		ok(t, s.GiveBack(ctx, "you", "another"))
 		failed(t, s.DeleteMessage(ctx, m.ID), fault.Conflict)
+		ok(t, s.GiveBack(ctx, "you", m.ID))
+		got(t, m)(s.Message(ctx, m.ID))
+
+		claim(t, s, "you")
 		ok(t, s.ReleaseLeases(ctx, "you"))
 		got(t, m)(s.Message(ctx, m.ID))
 	})
