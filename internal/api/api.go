@@ -39,7 +39,6 @@ const base = Prefix + "v1"
 // Config builds the handler. All fields are required.
 type Config struct {
 	Intake     Intake
-	Devices    func(ctx context.Context, name string) (door.Device, error)
 	Tokens     door.Tokens
 	Queue      Queue
 	Operator   relay.Operator

@@ -144,7 +144,7 @@ func (in *sendInput) digest() hash.Hash {
 }
 
 func (s *server) device(ctx context.Context) (door.Device, error) {
-	d, err := s.Devices(ctx, caller(ctx).Device)
+	d, err := s.Identities.Device(ctx, caller(ctx).Device)
 	if errors.Is(err, fault.NotFound) {
 		err = fault.New(fault.Denied, "accept message", "the token's device is gone")
 	}

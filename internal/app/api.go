@@ -21,7 +21,7 @@ func (a *App) Intake() api.Intake {
 // withAPI puts the API beside the pages.
 func (a *App) withAPI(pages http.Handler) http.Handler {
 	programs := api.New(api.Config{
-		Intake: a.Intake(), Devices: a.Store.Device, Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
+		Intake: a.Intake(), Tokens: a.Store, Queue: a.Store, Operator: a.Operator(),
 		Identities: a, Tasks: a.Store, Fetch: a.FetchOperator(),
 		TestAlert: func(ctx context.Context, saved string, given alert.Route, signWith secret.Text) (check.Report, error) {
 			return a.TestAlert(ctx, saved, given, signWith, nil)
