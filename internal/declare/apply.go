@@ -91,11 +91,10 @@ func (a Applier) plan(doc Document) ([]step, error) {
 	var steps []step
 	seen := map[string]bool{}
 	add := func(kind, name string, s step, err error) error {
-		switch {
-		case err != nil:
-		case CheckName(name) != nil:
+		if err == nil {
 			err = CheckName(name)
-		case seen[kind+"\x00"+name]:
+		}
+		if err == nil && seen[kind+"\x00"+name] {
 			err = errors.New("it stands twice in the document")
 		}
 		if err != nil {
