@@ -78,14 +78,14 @@ func (v *volume) flush(dir string) (done bool, err error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var there unix.Stat_t
+	if v.err == nil {
+		var there unix.Stat_t
+		if v.root == nil || unix.Stat(dir, &there) != nil || there.Dev != v.dev { // something was mounted over it
+			return false, nil
+		}
+		v.sync()
+	}
 	if v.err != nil {
-		return false, &os.PathError{Op: "syncfs", Path: dir, Err: v.err}
-	}
-	if v.root == nil || unix.Stat(dir, &there) != nil || there.Dev != v.dev { // something was mounted over it
-		return false, nil
-	}
-	if v.sync(); v.err != nil {
 		return false, &os.PathError{Op: "syncfs", Path: dir, Err: v.err}
 	}
 	return true, nil
