@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"postern/internal/door"
 	"postern/internal/mail"
 )
 
@@ -58,4 +59,25 @@ func TestBinaryMessage(t *testing.T) {
 	if len(kept) != 1 || !kept[0].EightBit || !strings.HasSuffix(bodies[0], "X: y\r\nContent-Transfer-Encoding: base64\r\n\r\nCg0NCi4NCgD/\r\n") {
 		t.Errorf("kept %+v %q", kept, bodies)
 	}
+}
+
+// A size that no 32 bits hold is a number all the same (RFC 1870 §4), and is too large only
+// where the limit is smaller.
+func TestHugeSizesAnnounced(t *testing.T) {
+	t.Parallel()
+	const from = "C: MAIL FROM:<office@contoso.com> "
+	g := open(t)
+	c := g.dial(t)
+	c.play(file(t, "opening") + plainLogin)
+	for _, huge := range []string{"SIZE=4294967295", "SIZE=4294967296", "SIZE=5000000000", "size=99999999999999999999 BODY=8BITMIME", "BODY=8BITMIME SIZE=" + strings.Repeat("9", 40)} {
+		c.play(from + huge + "\nS: 552 5.3.4\n")
+	}
+	for _, bad := range []string{"SIZE=", "SIZE=-5000000000", "SIZE=5000000000x", "SIZE=5000000000 RET=ALL SIZE=x"} {
+		c.play(from + bad + "\nS: 501 5.5.4\n")
+	}
+	c.play(`C: MAIL FROM:<"a SIZE=5000000000 b"@contoso.com>` + "\nS: 501 5.1.7\n")
+	c.play(from + "SIZE=0000000000000000000000001\nS: 250\n")
+
+	roomy := open(t, func(cfg *door.SMTPConfig, _ *shelf) { cfg.MaxSize = 8 << 30 }).dial(t)
+	roomy.play(file(t, "opening") + plainLogin + from + "SIZE=5000000000\nS: 250\n")
 }

@@ -77,6 +77,7 @@ func FuzzSession(f *testing.F) {
 	const begin, rcpt = "MAIL FROM:<office@contoso.com>\r\n", "RCPT TO:<a@example.net>\r\n"
 	f.Add(asListed, []byte("EHLO x\r\n"+begin+rcpt+"DATA\r\nx\r\n..\r\n.\r\n"+begin+rcpt+"BDAT 3\r\nabcBDAT 2 LAST\r\nde"))
 	f.Add(asListed, []byte("helo x\n"+begin+"RCPT TO:a@b NOTIFY=NEVER\r\nRSET\r\nNOOP\r\nVRFY x\r\nQUIT\r\n"))
+	f.Add(asListed, []byte("EHLO x\r\nMAIL FROM:<office@contoso.com> SIZE=99999999999999999999\r\nMAIL FROM:<> SIZE=4294967296 RET=HDRS\r\n"))
 	f.Add(insideData, []byte("a\r\r\n.\r\nMAIL\r\n\n.\n.\r.\r\n.\r\n"))
 	f.Add(asStranger, []byte("EHLO x\r\nAUTH PLAIN AHNjYW5uZXIAcGFzcyB3b3Jk\r\n"+begin+rcpt+"DATA\r\nx\r\n.\r\n"))
 	f.Add(behindTLS, []byte("EHLO x\r\nAUTH LOGIN\r\n*\r\n"+begin+rcpt+"BDAT 1 LAST\r\nx"))

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"strconv"
 	"sync"
@@ -100,7 +101,7 @@ func (t *talk) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		line = withoutBlanks(line)
+		line = sizeInBounds(withoutBlanks(line))
 		size, ok := chunkBehind(line)
 		if !ok {
 			t.out = append(t.out, "501 5.5.4 BDAT is not to be understood, nor what follows; closing connection\r\n"...)
@@ -119,6 +120,37 @@ func (t *talk) Read(p []byte) (int, error) {
 func withoutBlanks(line []byte) []byte {
 	end := len(bytes.TrimRight(line, "\r\n"))
 	return append(bytes.TrimRight(line[:end], " \t"), line[end:]...)
+}
+
+// sizeInBounds writes a SIZE behind MAIL that go-smtp cannot read as the largest that it
+// can. It keeps 32 bits of the number and refuses more as no number (501), where the
+// message is too large (552): RFC 1870 §4 has up to 20 digits. As with blanks, the line
+// lies in our buffer, and gets no longer.
+func sizeInBounds(line []byte) []byte {
+	if len(line) < 4 || !bytes.EqualFold(line[:4], []byte("MAIL")) {
+		return line
+	}
+	from := sizeBehind(line)
+	to := len(line) - len(bytes.TrimLeft(line[from:], "0123456789"))
+	if rest := line[to:]; len(rest) > 0 && !bytes.ContainsAny(rest[:1], " \t\r\n") {
+		return line // no number
+	}
+	if _, err := strconv.ParseUint(string(line[from:to]), 10, 32); !errors.Is(err, strconv.ErrRange) {
+		return line
+	}
+	return append(strconv.AppendUint(line[:from], math.MaxUint32, 10), line[to:]...)
+}
+
+// sizeBehind is where the value of SIZE begins, len(line) when there is none. A quoted
+// sender with that word in it has blanks, and is refused however it reads.
+func sizeBehind(line []byte) int {
+	word := []byte(" SIZE=")
+	for i := 0; i+len(word) < len(line); i++ {
+		if bytes.EqualFold(line[i:i+len(word)], word) {
+			return i + len(word)
+		}
+	}
+	return len(line)
 }
 
 // chunkBehind is the size that BDAT announces; go-smtp takes that many octets, whether it
