@@ -140,7 +140,7 @@ func (t *alertTest) deliver(ctx context.Context, acct vault.Account, id string, 
 		t.stage("message", began, "", err)
 		return nil
 	}
-	res, err := up.Send(ctx, mail.Envelope{ID: id, From: acct.Mailbox, To: t.route.To, EightBit: true}, int64(len(body)), bytes.NewReader(body))
+	res, err := up.Send(ctx, mail.Envelope{ID: id, From: acct.Mailbox, To: t.route.To, EightBit: true}, int64(len(body)), bytes.NewReader(body), relay.Unqueued)
 	_ = up.Close(ctx) // what the server says to a farewell changes nothing
 	for _, r := range res.Recipients {
 		if r.Err != nil {

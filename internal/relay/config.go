@@ -21,11 +21,13 @@ type Sender interface {
 	Open(ctx context.Context, account string) (Upstream, error)
 }
 
-// Upstream carries one message after another; [smtp.Conn] is one. It is used by
-// one goroutine at a time. After a Send whose Result is Accepted the relay sends
-// nothing on it before the outcome is committed.
+// Upstream carries one message after another. It is used by one goroutine at a time.
+// After a Send whose Result is Accepted the relay sends nothing on it before the outcome
+// is committed.
 type Upstream interface {
-	Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader) (smtp.Result, error)
+	// Send hands a message over. The body ends in an error when the message is not ours
+	// any more; who reads it long before it is handed over asks ours once more right then.
+	Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader, ours Ours) (smtp.Result, error)
 	Usable() bool
 	Close(ctx context.Context) error // with a farewell
 	Abort()                          // without any further octet

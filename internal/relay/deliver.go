@@ -152,7 +152,7 @@ func (r *Relay) send(ctx context.Context, c *link, l lease, part []*Recipient) (
 	for _, rcpt := range part {
 		env.To, env.Notices = append(env.To, rcpt.Address), append(env.Notices, rcpt.RecipientNotice)
 	}
-	return c.Send(ctx, env, m.Size, &leasedBody{body, func() error { return l.holds(ctx) }})
+	return c.Send(ctx, env, m.Size, &leasedBody{body, func() error { return l.holds(ctx) }}, l.holds)
 }
 
 // pause stops the account for a refusal while sending, before the message is put

@@ -88,7 +88,7 @@ func (*letterbox) Abort() {}
 
 // Send hands a message over, once it is certain that Graph does not have it already.
 // Graph takes a message for all of its recipients or for none.
-func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader) (smtp.Result, error) {
+func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader, ours Ours) (smtp.Result, error) {
 	var res smtp.Result
 	letter, err := graph.Read(env, size, body)
 	if err != nil {
@@ -97,7 +97,7 @@ func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, bod
 	reply, err := b.earlier(ctx, env.ID, letter)
 	res.InDoubt = err != nil
 	if err == nil && reply == nil {
-		reply, err = b.hand(ctx, env.ID, letter, body)
+		reply, err = b.hand(ctx, env.ID, letter, ours)
 		f := fault.As(err)
 		res.InDoubt = f != nil && f.Ambiguous
 	}
@@ -164,12 +164,11 @@ func retryAfterOf(err error) time.Duration {
 	return 0
 }
 
-// hand gives the letter to Graph. When the answer is lost it looks once, at once.
-func (b *letterbox) hand(ctx context.Context, id string, letter *graph.Letter, body io.Reader) (*fault.Reply, error) {
-	if l, ok := body.(*leasedBody); ok { // read long ago: signing in and looking may have taken their time
-		if err := l.holds(); err != nil {
-			return nil, err
-		}
+// hand gives the letter to Graph. When the answer is lost it looks once, at once. The
+// body was read long ago: signing in and looking may have taken their time.
+func (b *letterbox) hand(ctx context.Context, id string, letter *graph.Letter, ours Ours) (*fault.Reply, error) {
+	if err := ours(ctx); err != nil {
+		return nil, err
 	}
 	if err := b.g.Doubts.BeginDoubt(ctx, id, b.g.Now()); err != nil {
 		return nil, fault.Wrap(fault.Temporary, "note that Graph gets the message", err)

@@ -119,7 +119,7 @@ func (o *office365) try(body string) (smtp.Result, *fault.Error) {
 	}
 	raw := "From: scan@contoso.com\r\nTo: boss@contoso.com\r\nMessage-ID: <m1@test.example>\r\n\r\n" + body
 	env := mail.Envelope{ID: "m1", From: mail.Address{Local: "scan", Domain: "contoso.com"}, To: []mail.Address{{Local: "boss", Domain: "elsewhere.example"}}}
-	res, err := up.Send(o.t.Context(), env, int64(len(raw)), strings.NewReader(raw))
+	res, err := up.Send(o.t.Context(), env, int64(len(raw)), strings.NewReader(raw), relay.Unqueued)
 	if err == nil && (!res.Accepted || res.Reply == nil) || err != nil && res.Accepted {
 		o.t.Fatalf("%+v with error %v", res, err)
 	}

@@ -16,6 +16,12 @@ const sureFor = 5 * time.Second
 // errLost is in the chain when a message has gone to another process while it was sent.
 var errLost = errors.New("another process has taken the message over")
 
+// Ours is an error when a message is, or may be, another process's by now.
+type Ours func(ctx context.Context) error
+
+// Unqueued is [Ours] of a message that is in no queue: nobody else can have it.
+func Unqueued(context.Context) error { return nil }
+
 // lease is a claim on one message. A process can be stopped for minutes (a virtual
 // machine that is moved, a disk that hangs, a cut-off database), and others take its
 // messages over; when it goes on it must not send what they have sent.
@@ -25,7 +31,7 @@ type lease struct {
 	taken time.Time // before it was claimed
 }
 
-// holds is an error when the message is, or may be, another's by now.
+// holds is the lease's [Ours].
 func (l lease) holds(ctx context.Context) error {
 	if l.age() < sureFor {
 		return nil
@@ -50,14 +56,14 @@ func (l lease) age() time.Duration {
 // what makes the server take it.
 type leasedBody struct {
 	io.Reader
-	holds func() error
+	ours func() error
 }
 
 // Read is for io.Reader.
 func (b *leasedBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	if errors.Is(err, io.EOF) {
-		if lost := b.holds(); lost != nil {
+		if lost := b.ours(); lost != nil {
 			err = lost
 		}
 	}

@@ -58,14 +58,14 @@ func (p *pretender) untried() bool { return p.real == nil || !proven(p.real) }
 
 // Send pretends while the account does. One that was opened to pretend cannot send: it
 // is replaced.
-func (p *pretender) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader) (smtp.Result, error) {
+func (p *pretender) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader, ours Ours) (smtp.Result, error) {
 	switch {
 	case p.sim.Pretends(p.account):
 		return p.pretend(ctx, body)
 	case p.real == nil:
 		return smtp.Result{}, fault.New(fault.Temporary, "send", "the simulation has ended")
 	}
-	return p.real.Send(ctx, env, size, body)
+	return p.real.Send(ctx, env, size, body, ours)
 }
 
 func (p *pretender) pretend(ctx context.Context, body io.Reader) (smtp.Result, error) {

@@ -186,7 +186,7 @@ func (f *fork) openGraph(ctx context.Context) (err error) {
 // Send sends by the preferred transport, with two exceptions: what Graph would have to
 // take apart goes by SMTP while that works, and what Graph may have already stays with
 // Graph, which can be asked.
-func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader) (smtp.Result, error) {
+func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader, ours Ours) (smtp.Result, error) {
 	doubt, err := f.t.Doubts.Doubt(ctx, env.ID)
 	if err != nil {
 		return smtp.Result{}, fault.Wrap(fault.Temporary, "choose the transport", err)
@@ -195,7 +195,7 @@ func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 		err := f.openSMTP(ctx)
 		if err == nil {
 			f.last = over(f.smtp)
-			return f.smtp.Send(ctx, env, size, body)
+			return f.smtp.Send(ctx, env, size, body, ours)
 		}
 		if !errors.Is(err, errSwitchedOff) {
 			return smtp.Result{}, err
@@ -205,7 +205,7 @@ func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 		return smtp.Result{}, err
 	}
 	f.last = OverGraph
-	return f.graph.Send(ctx, env, size, body)
+	return f.graph.Send(ctx, env, size, body, ours)
 }
 
 func (f *fork) over() Transport {

@@ -82,7 +82,7 @@ func (r road) Open(context.Context, string) (relay.Upstream, error) {
 	return r, nil
 }
 
-func (r road) Send(context.Context, mail.Envelope, int64, io.Reader) (smtp.Result, error) {
+func (r road) Send(context.Context, mail.Envelope, int64, io.Reader, relay.Ours) (smtp.Result, error) {
 	r.c.note("send " + r.name)
 	return taken(), nil
 }
@@ -145,7 +145,7 @@ func TestChoiceOfTransport(t *testing.T) {
 			c.now = time.Unix(0, 0)
 			up, err := c.transports().Open(t.Context(), "scan")
 			if err == nil {
-				_, err = up.Send(t.Context(), mail.Envelope{ID: "m1"}, c.size, strings.NewReader(""))
+				_, err = up.Send(t.Context(), mail.Envelope{ID: "m1"}, c.size, strings.NewReader(""), relay.Unqueued)
 			}
 			if !errors.Is(err, c.err) || strings.Join(c.history, ", ") != c.want {
 				t.Errorf("got %q, %v\nwant %q, %v", c.history, err, c.want, c.err)
@@ -197,7 +197,7 @@ func TestBothRoadsAreLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int64{1, 2, 1, 2} {
-		if _, err := up.Send(t.Context(), mail.Envelope{}, size, strings.NewReader("")); err != nil {
+		if _, err := up.Send(t.Context(), mail.Envelope{}, size, strings.NewReader(""), relay.Unqueued); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io"
 
 	gosasl "github.com/emersion/go-sasl"
 
@@ -27,6 +28,11 @@ type Route struct {
 type submission struct {
 	*smtp.Conn
 	hve bool
+}
+
+// Send needs no lease of its own: the end of the body makes the server take the message.
+func (s submission) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader, _ Ours) (smtp.Result, error) {
+	return s.Conn.Send(ctx, env, size, body)
 }
 
 func (s submission) over() Transport {

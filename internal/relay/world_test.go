@@ -172,7 +172,7 @@ type pipe struct {
 	usable bool
 }
 
-func (p *pipe) Send(ctx context.Context, env mail.Envelope, _ int64, body io.Reader) (smtp.Result, error) {
+func (p *pipe) Send(ctx context.Context, env mail.Envelope, _ int64, body io.Reader, _ relay.Ours) (smtp.Result, error) {
 	p.s.mu.Lock()
 	p.s.sent++
 	n, as := p.s.sent, p.s.sendAs

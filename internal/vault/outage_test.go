@@ -58,7 +58,7 @@ func (p *post) Working(ctx context.Context, account string) error {
 // slot takes one message.
 type slot struct{ p *post }
 
-func (s slot) Send(_ context.Context, _ mail.Envelope, _ int64, body io.Reader) (smtp.Result, error) {
+func (s slot) Send(_ context.Context, _ mail.Envelope, _ int64, body io.Reader, _ relay.Ours) (smtp.Result, error) {
 	b, err := io.ReadAll(body)
 	if err != nil {
 		return smtp.Result{}, err
