@@ -135,7 +135,7 @@ func TestFetchByRules(t *testing.T) {
 	if out := g.postern("fetch", "log", "invoices"); !strings.Contains(out, "orders/o.csv") || !strings.Contains(out, "3 looked at") {
 		t.Errorf("the log:\n%s", out)
 	}
-	if out := g.postern("fetch", "ledger", "reset", "invoices", "--state", "no_match"); out != "1 messages forgotten\n" {
+	if out := g.postern("fetch", "ledger", "reset", "invoices", "--state", "no_match"); out != "1 message forgotten\n" {
 		t.Errorf("reset: %s", out)
 	}
 	if out := g.postern("fetch", "run", "invoices"); !strings.Contains(out, "1 looked at, 0 taken") {

@@ -12,6 +12,7 @@ import (
 	"postern/internal/app"
 	"postern/internal/fault"
 	"postern/internal/fetch"
+	"postern/internal/mail"
 )
 
 func newFetchLedger(c *cli) *cobra.Command {
@@ -186,7 +187,7 @@ func newLedgerAct(c *cli, act fetch.LedgerAction) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(c.stdout, "%d messages %s\n", n, done)
+				_, err = fmt.Fprintf(c.stdout, "%s %s\n", mail.Count(n, "message"), done)
 				return err
 			})
 		},

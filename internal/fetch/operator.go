@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -143,7 +142,7 @@ func (o Operator) locked(ctx context.Context, who string, act LedgerAction, task
 	defer cancel()
 	err = errors.Join(err, o.cfg.Ledger.UnlockTask(rest, task, holder))
 	if n > 0 {
-		d := ByHand{Who: who, What: "fetch " + string(act), Subject: task, Detail: fmt.Sprintf("%d messages: %s", n, what), Before: was}
+		d := ByHand{Who: who, What: "fetch " + string(act), Subject: task, Detail: mail.Count(n, "message") + ": " + what, Before: was}
 		if act == Reprocess {
 			d.After = count{EntryFailed: n}
 		}

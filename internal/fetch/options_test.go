@@ -437,7 +437,7 @@ func TestReprocessAndReset(t *testing.T) {
 	if r := b.run(t); r.Looked != 1 || p.bodies != bodies+1 {
 		t.Errorf("%+v", r)
 	}
-	if want := []string{"anna|fetch reprocess|invoices|1 messages: uid 1|map[done:1]>map[failed:1]", "anna|fetch reset|invoices|1 messages: state no_match|map[no_match:1]><nil>"}; !slices.Equal(audit, want) {
+	if want := []string{"anna|fetch reprocess|invoices|1 message: uid 1|map[done:1]>map[failed:1]", "anna|fetch reset|invoices|1 message: state no_match|map[no_match:1]><nil>"}; !slices.Equal(audit, want) {
 		t.Errorf("audit %q", audit)
 	}
 	must(t, b.ledger.LockTask(t.Context(), b.task.Name, "a run", b.now, b.now.Add(time.Hour)))

@@ -13,6 +13,14 @@ import (
 	"unicode/utf8"
 )
 
+// Count is a number with its thing: 1 message, 2 messages.
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // Address is a mailbox as SMTP knows it (RFC 5321 §4.1.2, RFC 6531 §3.3),
 // without display name. The zero value is the null sender <>.
 type Address struct{ Local, Domain string }

@@ -77,7 +77,8 @@ func differences(before, after any) (was, is json.RawMessage, err error) {
 	return was, is, err
 }
 
-// fields takes a record apart by the names that JSON has for it.
+// fields takes a record apart by the names that JSON has for it. Times are told to the
+// second: what differs by less is no change that somebody made.
 func fields(record any) (map[string]json.RawMessage, error) {
 	if record == nil {
 		return nil, nil //nolint:nilnil // no record, no fields
@@ -88,6 +89,12 @@ func fields(record any) (map[string]json.RawMessage, error) {
 	}
 	var m map[string]json.RawMessage
 	err = json.Unmarshal(b, &m)
+	for name, v := range m {
+		var at time.Time
+		if at.UnmarshalJSON(v) == nil && !at.IsZero() {
+			m[name] = json.RawMessage(at.UTC().Format(`"` + time.RFC3339 + `"`))
+		}
+	}
 	return m, err
 }
 

@@ -110,6 +110,7 @@ func TestDifferences(t *testing.T) {
 	}
 	old := &record{"a", 1, "old", []inner{{"h", "clear-one"}}, ""}
 	fresh := &record{"b", 1, "new", []inner{{"i", "clear-two"}}, "clear-three"}
+	noon := time.Date(2026, 11, 21, 13, 0, 0, 123456789, time.FixedZone("", 3600))
 	for name, c := range map[string]struct {
 		before, after any
 		was, is       string
@@ -120,6 +121,9 @@ func TestDifferences(t *testing.T) {
 		"removed": {map[string]any{"name": "b"}, nil, `{"name":"b"}`, ""},
 		"same":    {old, old, "", ""},
 		"none":    {nil, nil, "", ""},
+		"times": {map[string]any{"due": noon}, map[string]any{"due": noon.Add(time.Hour), "never": time.Time{}},
+			`{"due":"2026-11-21T12:00:00Z"}`, `{"due":"2026-11-21T13:00:00Z","never":"0001-01-01T00:00:00Z"}`},
+		"at once": {map[string]any{"due": noon}, map[string]any{"due": noon.Add(time.Millisecond)}, "", ""},
 		"a user":  {people.User{Name: "jane", Hash: "clear-hash", Recovery: []string{"clear"}}, people.User{Name: "jane", Hash: "clear-other", Role: people.Admin}, `{"role":""}`, `{"role":"admin"}`},
 	} {
 		l, err := people.Deed{Before: c.before, After: c.after}.Line(time.Time{})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 )
 
 // Action is what somebody does to messages by hand.
@@ -87,7 +88,7 @@ func (o Operator) Do(ctx context.Context, who string, act Action, id string) err
 		after = standingOf(now)
 	}
 	return o.Audit(ctx, Deed{Who: who, What: act, Subject: id, Before: standingOf(before), After: after,
-		Detail: fmt.Sprintf("%s from %s to %d recipients, was %s", before.MessageID, before.From, len(before.Recipients), before.State)})
+		Detail: fmt.Sprintf("%s from %s to %s, was %s", before.MessageID, before.From, mail.Count(len(before.Recipients), "recipient"), before.State)})
 }
 
 // Done is what a bulk action came to.

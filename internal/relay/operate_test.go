@@ -67,7 +67,7 @@ func TestWhatIsDoneByHandIsWrittenDown(t *testing.T) {
 	}
 	var done []string
 	for _, d := range *deeds {
-		if d.Subject != id || d.Detail == "" {
+		if d.Subject != id || !strings.Contains(d.Detail, " to 1 recipient, was ") {
 			t.Errorf("deed %+v", d)
 		}
 		done = append(done, d.Who+" "+string(d.What))
