@@ -20,7 +20,7 @@ nobody in. The server must be running (postern serve).`,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, name []string) error {
 			return c.with(cmd.Context(), func(a *app.App) error {
-				link, err := a.Vault.NewConsentLink(cmd.Context(), name[0])
+				link, err := a.NewLink(cmd.Context(), who(), name[0], true)
 				if err != nil {
 					return err
 				}

@@ -225,7 +225,7 @@ func (d *demo) signIn(ctx context.Context) error {
 	for _, u := range []struct{ account, name string }{
 		{"scan", d.contoso.Scan.UPN}, {"invoices", d.contoso.Invoices.UPN}, {"noauth", d.contoso.NoAuth.UPN},
 	} {
-		link, err := d.app.Vault.NewLink(ctx, u.account)
+		link, err := d.app.NewLink(ctx, who(), u.account, false)
 		if err != nil {
 			return err
 		}

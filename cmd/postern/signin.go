@@ -159,7 +159,7 @@ func (s *signing) byBrowser(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	link, err := s.app.Vault.NewLink(ctx, s.account.Name)
+	link, err := s.app.NewLink(ctx, who(), s.account.Name, false)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +11,7 @@ import (
 	"postern/internal/alert"
 	"postern/internal/declare"
 	"postern/internal/door"
+	"postern/internal/fault"
 	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/people"
@@ -100,6 +104,46 @@ func TestEveryChangeIsWrittenDown(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLinksAreWrittenDown with who made and who used them, and without what opens them.
+func TestLinksAreWrittenDown(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	ctx := t.Context()
+	s.put("contoso", "scan", vault.Delegated, "", vault.Send)
+	var wrote, keys []string
+	for _, consent := range []bool{false, true} {
+		address, err := s.NewLink(ctx, "cli:jane", "scan", consent)
+		s.must(err)
+		key := address[strings.LastIndex(address, "/")+1:]
+		_, err = s.OpenLink(ctx, "browser:192.0.2.7", key)
+		s.must(err)
+		if _, err := s.OpenLink(ctx, "browser:192.0.2.8", key); !errors.Is(err, fault.NotFound) {
+			t.Errorf("twice: %v", err)
+		}
+		keys = append(keys, key)
+	}
+	if _, err := s.NewLink(ctx, "cli:jane", "nobody", false); !errors.Is(err, fault.NotFound) {
+		t.Errorf("of nobody: %v", err)
+	}
+	lines, err := s.Store.Audits(ctx, people.Lines{})
+	s.must(err)
+	for _, l := range lines {
+		wrote = append(wrote, l.Who+" "+l.What+" "+l.Subject)
+		for _, key := range keys {
+			if text := fmt.Sprintf("%+v", l); strings.Contains(text, key) {
+				t.Errorf("%s tells the key", text)
+			}
+		}
+	}
+	slices.Sort(wrote)
+	if want := []string{
+		"browser:192.0.2.7 use consent link scan", "browser:192.0.2.7 use sign-in link scan",
+		"cli:jane make consent link scan", "cli:jane make sign-in link scan",
+	}; !slices.Equal(wrote, want) {
+		t.Errorf("written down: %q", wrote)
 	}
 }
 

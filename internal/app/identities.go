@@ -83,6 +83,33 @@ func (a *App) EnterSecret(ctx context.Context, who, name string, clear secret.Te
 	})
 }
 
+// NewLink makes a one-time address for a sign-in or an administrator's consent. What is
+// written down of it opens nothing.
+func (a *App) NewLink(ctx context.Context, who, account string, consent bool) (string, error) {
+	what, link := "make sign-in link", a.Vault.NewLink
+	if consent {
+		what, link = "make consent link", a.Vault.NewConsentLink
+	}
+	address, err := link(ctx, account)
+	if err != nil {
+		return "", err
+	}
+	return address, a.WriteDown(ctx, who, what, account, "")
+}
+
+// OpenLink uses a one-time address up.
+func (a *App) OpenLink(ctx context.Context, who, token string) (vault.Link, error) {
+	l, err := a.Vault.OpenLink(ctx, token)
+	if err != nil {
+		return l, err
+	}
+	what := "use sign-in link"
+	if l.Consent {
+		what = "use consent link"
+	}
+	return l, a.WriteDown(ctx, who, what, l.Account, "")
+}
+
 // SignedIn writes down that somebody signed an account in.
 func (a *App) SignedIn(ctx context.Context, who string, r vault.Result) error {
 	if r.Consented {

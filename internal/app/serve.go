@@ -224,7 +224,7 @@ func (a *App) serveHTTP(ctx context.Context, l net.Listener, handler http.Handle
 // webHandler makes the pages, and what ends their work in the background.
 func (a *App) webHandler(devices deviceRoom) (http.Handler, func(), error) {
 	pages, err := web.New(web.Config{
-		Vault: tallied{a.Vault, a}, Identities: a, PublicURL: a.Config.PublicURL.String(), Version: a.version, Node: a.node(),
+		Vault: tallied{a.Vault, a}, Identities: a, Links: a, PublicURL: a.Config.PublicURL.String(), Version: a.version, Node: a.node(),
 		Pretending: a.pretending, Apply: a.ApplyAs, Devices: devices, Overview: newOverviewRoom(a), Alerts: alertRoom{a}, Settings: settingsRoom{a},
 		Queue: a.Store, QueueActs: a.Operator(), Explain: a, Tasks: a.Store, TaskActs: taskRoom{a.FetchOperator(), a.Vault},
 		Checks: checkRoom{a}, Readers: readerRoom{a}, People: a.People, Audits: a.Store.Audits, Ready: a.Store.Ping, Log: a.log.With("room", "web"),

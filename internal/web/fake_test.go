@@ -45,6 +45,7 @@ type fakeVault struct {
 	address  string   // where sign-ins begin; provider unless the test says otherwise
 	browsers []string // who began
 	taken    []string // link tokens
+	links    []string // who made and opened them
 	finished int
 	public   string
 }
@@ -85,12 +86,14 @@ func (f *fakeVault) Radar(context.Context) ([]vault.Expiry, error) { return f.en
 
 func (f *fakeVault) RedirectURI() string { return f.public + web.CallbackPath }
 
-func (f *fakeVault) NewLink(_ context.Context, account string) (string, error) {
+func (f *fakeVault) NewLink(_ context.Context, who, account string, consent bool) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.links = append(f.links, who+" makes one for "+account)
+	if consent {
+		return f.public + "/signin/consent-for-" + account, nil
+	}
 	return f.public + "/signin/link-for-" + account, nil
-}
-
-func (f *fakeVault) NewConsentLink(_ context.Context, account string) (string, error) {
-	return f.public + "/signin/consent-for-" + account, nil
 }
 
 func (f *fakeVault) LookAtLink(_ context.Context, token string) (vault.Link, vault.Account, error) {
@@ -105,7 +108,7 @@ func (f *fakeVault) LookAtLink(_ context.Context, token string) (vault.Link, vau
 	return vault.Link{Account: "scan", Consent: f.consent, Expires: time.Now().Add(59 * time.Minute)}, accounts()[0].Account, nil
 }
 
-func (f *fakeVault) OpenLink(_ context.Context, token string) (vault.Link, error) {
+func (f *fakeVault) OpenLink(_ context.Context, who, token string) (vault.Link, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.taken {
@@ -114,6 +117,7 @@ func (f *fakeVault) OpenLink(_ context.Context, token string) (vault.Link, error
 		}
 	}
 	f.taken = append(f.taken, token)
+	f.links = append(f.links, who+" opens one")
 	return vault.Link{Account: "scan", Consent: f.consent}, nil
 }
 
@@ -204,7 +208,7 @@ func newSiteOf(t *testing.T, c *crowd) *site {
 func (s *site) handler(public string) *web.Server {
 	s.t.Helper()
 	cfg := web.Config{
-		Vault: s.vault, Identities: s.identities, PublicURL: public, Version: "test", Node: "HERE.gate-1.example", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Settings: s.settings, Checks: s.checks, Readers: s.readers, Apply: s.apply,
+		Vault: s.vault, Identities: s.identities, Links: s.vault, PublicURL: public, Version: "test", Node: "HERE.gate-1.example", Devices: s.devices, Overview: s.overview, Alerts: s.alerts, Settings: s.settings, Checks: s.checks, Readers: s.readers, Apply: s.apply,
 		People: s.people.Registry, Audits: s.people.store.Audits,
 		Ready: func(context.Context) error { return s.ready },
 		Log:   slog.New(slog.NewTextHandler(&locked{w: s.log}, nil)),

@@ -43,7 +43,7 @@ func (s *Server) showLink(w http.ResponseWriter, r *http.Request) {
 // takeLink uses a link up and goes on to Microsoft. When that fails just then, its
 // bearer gets another one.
 func (s *Server) takeLink(w http.ResponseWriter, r *http.Request) {
-	link, err := s.Vault.OpenLink(r.Context(), r.PathValue("token"))
+	link, err := s.Links.OpenLink(r.Context(), browserAt(r), r.PathValue("token"))
 	if err != nil {
 		s.failLink(w, r, err)
 		return
@@ -66,7 +66,7 @@ func (s *Server) another(r *http.Request, account string, consent bool) string {
 	if account == "" {
 		return ""
 	}
-	again, err := s.newLink(r, account, consent)
+	again, err := s.Links.NewLink(r.Context(), browserAt(r), account, consent)
 	if err != nil {
 		s.Log.WarnContext(r.Context(), "a used link was not replaced", "account", account, "error", err)
 		return ""
@@ -74,12 +74,8 @@ func (s *Server) another(r *http.Request, account string, consent bool) string {
 	return again
 }
 
-func (s *Server) newLink(r *http.Request, account string, consent bool) (string, error) {
-	if consent {
-		return s.Vault.NewConsentLink(r.Context(), account)
-	}
-	return s.Vault.NewLink(r.Context(), account)
-}
+// browserAt is how the audit log names somebody whom nobody asked to log in.
+func browserAt(r *http.Request) string { return "browser:" + address(r) }
 
 // failLink says that a link cannot be used, or not now.
 func (s *Server) failLink(w http.ResponseWriter, r *http.Request, err error) {
@@ -121,7 +117,7 @@ func (s *Server) showInvitation(w http.ResponseWriter, r *http.Request, p invita
 		s.failLookup(w, r, err)
 		return
 	}
-	if p.Address, err = s.newLink(r, d.Account.Name, consent); err != nil {
+	if p.Address, err = s.Links.NewLink(r.Context(), s.who(r), d.Account.Name, consent); err != nil {
 		s.fail(w, r, err, pageOf(d.Account.Name))
 		return
 	}

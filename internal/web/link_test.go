@@ -3,6 +3,7 @@ package web_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +36,9 @@ func TestALinkSaysWhatItIsFor(t *testing.T) {
 	if a := s.post("/signin/abc"); a.Header.Get("Location") != provider+"&consent=scan" {
 		t.Errorf("the administrator is sent to %q", a.Header.Get("Location"))
 	}
+	if want := []string{"browser:127.0.0.1 opens one"}; !slices.Equal(s.vault.links, want) {
+		t.Errorf("written down: %q", s.vault.links)
+	}
 	a := s.get("/signin/abc")
 	if a.says(t, "This link is over", "used already", "Ask for a new one", "!contoso"); a.StatusCode != http.StatusNotFound {
 		t.Errorf("a used link: %d", a.StatusCode)
@@ -60,6 +64,10 @@ func TestLinksToPassOn(t *testing.T) {
 		if a := s.admin(s.request("POST", strings.NewReplacer("scan", "nobody", "bulk", "nobody").Replace(path), nil)); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s of no account: %d", path, a.StatusCode)
 		}
+	}
+	slices.Sort(s.vault.links)
+	if want := []string{"web:admin makes one for bulk", "web:admin makes one for scan"}; !slices.Equal(s.vault.links, want) {
+		t.Errorf("written down: %q", s.vault.links)
 	}
 }
 

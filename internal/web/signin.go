@@ -25,7 +25,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 // It ends at the check, but in a window of its own: then the page that opened it looks
 // for the end.
 func (s *Server) beginFor(w http.ResponseWriter, r *http.Request, account string) {
-	next := func() (string, error) { return s.Vault.NewLink(r.Context(), account) }
+	next := func() (string, error) { return s.Links.NewLink(r.Context(), s.who(r), account, false) }
 	if !s.foreign(r) {
 		next = func() (string, error) { return s.Vault.BeginSignIn(r.Context(), account, s.browser(w, r)) }
 	}

@@ -70,10 +70,7 @@ type Checked struct {
 
 // SignIns are the ways to begin a sign-in and to finish it.
 type SignIns interface {
-	NewLink(ctx context.Context, account string) (address string, err error)
-	NewConsentLink(ctx context.Context, account string) (address string, err error)
 	LookAtLink(ctx context.Context, token string) (vault.Link, vault.Account, error)
-	OpenLink(ctx context.Context, token string) (vault.Link, error)
 	BeginSignIn(ctx context.Context, account, browser string) (authorizeURL string, err error)
 	BeginConsent(ctx context.Context, account, browser string) (consentURL string, err error)
 	// FinishSignIn names in its result whose sign-in it was also when it fails, as far
@@ -83,10 +80,18 @@ type SignIns interface {
 	AwaitDevice(ctx context.Context, d vault.DeviceSignIn) (vault.Result, error)
 }
 
+// Links are the one-time addresses under which somebody signs a mailbox in, or an
+// administrator agrees. Who made one and who used it is written down, the address is not.
+type Links interface {
+	NewLink(ctx context.Context, who, account string, consent bool) (address string, err error)
+	OpenLink(ctx context.Context, who, token string) (vault.Link, error)
+}
+
 // Config builds the handler. All fields are required.
 type Config struct {
 	Vault      Vault
 	Identities Identities
+	Links      Links
 	PublicURL  string
 	Version    string
 	Node       string // of several: a mark of its own, a dot and its host; "" for the only one
