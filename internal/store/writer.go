@@ -20,15 +20,19 @@ import (
 const maxBatch = 64
 
 // walLimit is the size of the write-ahead log at which it is copied back into the
-// database; idleAfter the pause after which that happens in any case. While so many
-// changes as crowd wait together, the log may grow to crowdLimit first: copying holds
-// everybody up, and much of what came in a rush is gone again after it.
+// database; idleAfter the pause after which that happens in any case. Until so long after
+// as many changes as crowd came together, the log may grow to crowdLimit first: copying
+// holds everybody up, and much of what came in a rush is gone again after it.
 const (
 	walLimit   = 16 << 20
 	idleAfter  = time.Second
 	crowd      = 4
 	crowdLimit = 128 << 20
 )
+
+// linger is how long a commit in a crowd waits for those that were in the last one: it
+// costs a flush, and the same pages at the ends of tables, for one as for many.
+const linger = time.Millisecond
 
 // writer is the one goroutine of this process that writes to SQLite. It commits
 // whatever changes wait, together; a lone change is committed at once. It also
@@ -43,8 +47,9 @@ type writer struct {
 	quit   chan struct{}
 	ended  chan struct{}
 	once   sync.Once
-	limit  int64 // size of the log at which to checkpoint next
-	before int   // size of the batch before
+	limit  int64     // size of the log at which to checkpoint next
+	before int       // size of the batch before
+	rushed time.Time // when a crowd was last seen
 }
 
 // pending is a change that waits for its commit.
@@ -110,7 +115,7 @@ func (w *writer) loop() {
 				p.answer <- p.err
 			}
 			w.before = len(batch)
-			w.checkpoint(w.due(len(batch)))
+			w.checkpoint(w.due(len(batch), time.Now()))
 			idle.Reset(idleAfter)
 		case <-idle.C:
 			w.checkpoint(1)
@@ -122,17 +127,23 @@ func (w *writer) loop() {
 }
 
 // due is the size at which the log is copied back now.
-func (w *writer) due(batch int) int64 {
+func (w *writer) due(batch int, now time.Time) int64 {
 	if batch >= crowd {
+		w.rushed = now
+	}
+	if now.Sub(w.rushed) < idleAfter {
 		return max(w.limit, crowdLimit)
 	}
 	return w.limit
 }
 
-// gather takes what waits, without waiting. When fewer are there than last time it
-// yields the processor once: those that were just answered are about to come back,
-// and without them every second batch would be a batch of one.
+// gather takes what waits. When fewer are there than last time it yields the processor
+// once: those that were just answered are about to come back, and without them every
+// second batch would be a batch of one. For a crowd it waits.
 func (w *writer) gather(batch []*pending) []*pending {
+	if w.before >= crowd {
+		batch = w.await(batch)
+	}
 	for yielded := false; len(batch) < maxBatch; {
 		select {
 		case p := <-w.queue:
@@ -143,6 +154,21 @@ func (w *writer) gather(batch []*pending) []*pending {
 			}
 			yielded = true
 			runtime.Gosched()
+		}
+	}
+	return batch
+}
+
+// await waits until as many are there as last time, but for no longer than linger.
+func (w *writer) await(batch []*pending) []*pending {
+	late := time.NewTimer(linger)
+	defer late.Stop()
+	for len(batch) < w.before {
+		select {
+		case p := <-w.queue:
+			batch = append(batch, p)
+		case <-late.C:
+			return batch
 		}
 	}
 	return batch

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postern/internal/fault"
@@ -275,11 +277,72 @@ func TestLogIsCopiedBack(t *testing.T) {
 func TestLogGrowsInACrowd(t *testing.T) {
 	t.Parallel()
 	w := &writer{limit: walLimit}
-	if alone, many := w.due(1), w.due(crowd); alone != walLimit || many != crowdLimit {
-		t.Errorf("alone %d, in a crowd %d", alone, many)
+	begun := time.Now()
+	for _, step := range []struct {
+		name  string
+		batch int
+		after time.Duration
+		limit int64
+		want  int64
+	}{
+		{"alone", 1, 0, walLimit, walLimit},
+		{"in a crowd", crowd, time.Second, walLimit, crowdLimit},
+		{"alone within a rush", 1, time.Second + idleAfter/2, walLimit, crowdLimit},
+		{"behind a reader", crowd, 2 * time.Second, 2 * crowdLimit, 2 * crowdLimit},
+		{"after it", 1, 2*time.Second + idleAfter, walLimit, walLimit},
+	} {
+		w.limit = step.limit
+		if have := w.due(step.batch, begun.Add(step.after)); have != step.want {
+			t.Errorf("%s: %d, want %d", step.name, have, step.want)
+		}
 	}
-	w.limit = 2 * crowdLimit // a reader is in the way
-	if many := w.due(crowd); many != 2*crowdLimit {
-		t.Errorf("behind a reader %d", many)
+}
+
+// In a crowd a commit waits for those that were in the last one, but not for ever; and
+// for nobody when few are there.
+func TestCommitWaitsForACrowd(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name         string
+		before, come int
+		every, waits time.Duration
+		want         int
+	}{
+		{"all come back", 5, 4, linger / 10, 4 * linger / 10, 5},
+		{"some stay away", 20, 3, linger / 10, linger, 4},
+		{"they are too slow", 5, 4, linger * 2, linger, 1},
+		{"no crowd", crowd - 1, 2, linger / 10, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &writer{queue: make(chan *pending), before: c.before}
+				enough := make(chan struct{})
+				var others sync.WaitGroup
+				others.Go(func() {
+					tick := time.NewTicker(c.every)
+					defer tick.Stop()
+					for range c.come {
+						select {
+						case <-tick.C:
+						case <-enough:
+							return
+						}
+						select {
+						case w.queue <- &pending{}:
+						case <-enough:
+							return
+						}
+					}
+				})
+				begun := time.Now()
+				batch := w.gather([]*pending{{}})
+				if waited := time.Since(begun); len(batch) != c.want || waited != c.waits {
+					t.Errorf("%d after %s", len(batch), waited)
+				}
+				close(enough)
+				others.Wait()
+			})
+		})
 	}
 }
