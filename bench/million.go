@@ -107,22 +107,23 @@ func (b *bench) million(ctx context.Context, kind, base string) error {
 		b.add("million_"+kind+"_"+c.name()+"_start_ms", "ms", ms(took))
 	}
 	for range millionRounds {
-		var rates []float64
+		var rates, peaks []float64
 		for _, c := range sides {
+			peak := watchRSS(c.cmd.Process.Pid)
 			rate, err := c.accept()
+			if err == nil && c == full {
+				err = c.look(ctx)
+			}
+			most := peak()
 			if err != nil {
 				return err
 			}
 			b.add("million_"+kind+"_"+c.name()+"_accepted_per_s", "1/s", rate)
-			rates = append(rates, rate)
+			b.add("million_"+kind+"_"+c.name()+"_peak_rss_mb", "MB", most)
+			rates, peaks = append(rates, rate), append(peaks, most)
 		}
 		b.add("million_"+kind+"_accept_ratio", "x", rates[1]/rates[0])
-		if err := full.look(ctx); err != nil {
-			return err
-		}
-	}
-	for _, c := range sides {
-		b.add("million_"+kind+"_"+c.name()+"_rss_mb", "MB", rssMB(c.cmd.Process.Pid))
+		b.add("million_"+kind+"_memory_ratio", "x", peaks[1]/peaks[0])
 	}
 	return nil
 }
