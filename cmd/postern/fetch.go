@@ -38,7 +38,7 @@ func newFetchList(c *cli) *cobra.Command {
 				}
 				return table(c.stdout, "TASK\tACCOUNT\tFROM\tINTO\tWHEN\tDISABLED", func(line func(...string)) {
 					for _, t := range tasks {
-						line(t.Name, t.Account, t.Where(), into(t.Handover), whenDue(t.Schedule), fmt.Sprint(t.Disabled))
+						line(t.Name, t.Account, t.Where(), t.Handover.Into(), t.Schedule.When(), fmt.Sprint(t.Disabled))
 					}
 				})
 			})
@@ -54,40 +54,6 @@ func some[T any](list []T) []T {
 		return []T{}
 	}
 	return list
-}
-
-func into(h fetch.Handover) string {
-	var places []string
-	if h.Directory != "" {
-		places = append(places, h.Directory)
-	}
-	switch {
-	case h.Object != nil:
-		places = append(places, h.Object.URL)
-	case h.Webhook != nil:
-		places = append(places, h.Webhook.URL)
-	case h.Command != nil:
-		places = append(places, "a command")
-	}
-	return strings.Join(places, ", then ")
-}
-
-func whenDue(s fetch.Schedule) string {
-	var words []string
-	if s.Watch {
-		words = append(words, "on arrival")
-	}
-	if s.Every > 0 {
-		every, _ := s.Every.MarshalText()
-		words = append(words, "every "+string(every))
-	}
-	if s.Cron != "" {
-		words = append(words, strings.TrimSpace(s.Cron+" "+s.Zone))
-	}
-	if len(words) == 0 {
-		return "by hand"
-	}
-	return strings.Join(words, ", ")
 }
 
 func newFetchRun(c *cli) *cobra.Command {

@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -208,15 +207,6 @@ func (o Operator) Log(ctx context.Context, task, run string) ([]Line, error) {
 		}
 	}
 	return nil, fault.New(fault.NotFound, "read run", "task %q has no run %q", task, run).WithHint("postern fetch runs %s", task)
-}
-
-// Where says which folders a task looks at.
-func (t Task) Where() string {
-	folders := cmp.Or(strings.Join(t.Source.Folders, ", "), "INBOX")
-	if t.Source.Protocol == POP3 {
-		folders += " (POP3)"
-	}
-	return folders
 }
 
 // SamplePath is the path that a file of a sample message would get.

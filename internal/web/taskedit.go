@@ -270,7 +270,7 @@ type taskPreview struct {
 func preview(d declare.Task) taskPreview {
 	t := taskOf(d)
 	const soon = 5
-	p := taskPreview{Samples: t.Samples(), When: whenDue(t.Schedule), Times: t.Schedule.Times(time.Now(), soon)}
+	p := taskPreview{Samples: t.Samples(), When: t.Schedule.When(), Times: t.Schedule.Times(time.Now(), soon)}
 	if err := t.Check(); err != nil {
 		p.Wrong = because(err)
 	}

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -60,7 +59,7 @@ type taskRow struct {
 }
 
 func (s *Server) taskRow(st fetch.Standing) taskRow {
-	t := taskRow{Standing: st, From: st.Task.Where(), Into: into(st.Task.Handover), When: whenDue(st.Task.Schedule), Due: st.Next()}
+	t := taskRow{Standing: st, From: st.Task.Where(), Into: st.Task.Handover.Into(), When: st.Task.Schedule.When(), Due: st.Next()}
 	t.Now = !t.Due.IsZero() && !t.Due.After(s.now())
 	t.CutOff = st.Last.ID != "" && st.Last.Ended.IsZero() && !st.Running
 	switch {
@@ -102,39 +101,6 @@ func (s *Server) tasks(w http.ResponseWriter, r *http.Request) {
 		p.Rows = append(p.Rows, s.taskRow(st))
 	}
 	s.show(w, r, http.StatusOK, "tasks.html", p)
-}
-
-// into says where a task's files go.
-func into(h fetch.Handover) string {
-	var places []string
-	if h.Directory != "" {
-		places = append(places, h.Directory)
-	}
-	switch {
-	case h.Object != nil:
-		places = append(places, h.Object.URL)
-	case h.Webhook != nil:
-		places = append(places, h.Webhook.URL)
-	case h.Command != nil:
-		places = append(places, "the command "+h.Command.Path)
-	}
-	return strings.Join(places, ", then ")
-}
-
-// whenDue says when a task runs.
-func whenDue(c fetch.Schedule) string {
-	var words []string
-	if c.Watch {
-		words = append(words, "as soon as mail arrives")
-	}
-	if c.Every > 0 {
-		every, _ := c.Every.MarshalText()
-		words = append(words, "every "+string(every))
-	}
-	if c.Cron != "" {
-		words = append(words, strings.TrimSpace(c.Cron+" "+c.Zone))
-	}
-	return cmp.Or(strings.Join(words, ", and "), "by hand")
 }
 
 // taskView is one task.
