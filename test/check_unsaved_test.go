@@ -91,6 +91,9 @@ func TestCheckWithATestMail(t *testing.T) {
 	if status, says := r[0].stage(t, "test mail"); code != 0 || status != "ok" || !strings.Contains(says, " ms.") {
 		t.Errorf("exit %d, %s: %s", code, status, says)
 	}
+	if status, says := r[0].stage(t, "arrival"); status != "ok" || !strings.HasPrefix(says, "It arrived in invoices@contoso.com after ") {
+		t.Errorf("%s: %s", status, says)
+	}
 	got := g.sim.Exchange.Folder("invoices@contoso.com", "INBOX")
 	if len(got) != 1 || !strings.Contains(string(got[0].Raw), "This is the body of the test message.") {
 		t.Errorf("%d messages arrived", len(got))

@@ -30,7 +30,8 @@ signs in and opens the mailbox (or names the sender), for each of the account's
 purposes. Changes no mail and sends none; Graph is tried as far as its token allows.
 
 With --send-test ADDRESS a test message is really sent there: only that proves that
-the mailbox may send. With --task NAME the folders of that task are looked at.
+the mailbox may send. Where an account may read that mailbox, the check waits up to a
+minute until the message arrives. With --task NAME the folders of that task are looked at.
 
 With -f FILE the apps and accounts of the file are checked as they would be, and
 nothing is saved; secrets and sign-ins that the file does not give are the saved ones.
@@ -144,7 +145,7 @@ func checkAccounts(ctx context.Context, c *cli, a *app.App, f checkFlags, names 
 }
 
 func (f checkFlags) wish() (w app.CheckWish, err error) {
-	w = app.CheckWish{Purpose: vault.Purpose(f.purpose), Task: f.task}
+	w = app.CheckWish{Purpose: vault.Purpose(f.purpose), Task: f.task, Await: true}
 	if f.task != "" && f.purpose == "" {
 		w.Purpose = vault.IMAP
 	}

@@ -26,6 +26,7 @@ type CheckWish struct {
 	Purpose vault.Purpose
 	Task    string       // whose folders are looked at too; "" for no task's
 	TestTo  mail.Address // where a test message is really sent; null for nowhere
+	Await   bool         // see it arrive, where Postern may read: a minute at most
 }
 
 // Check runs the staged connection check of one of an account's purposes. It asks for
@@ -76,7 +77,14 @@ func (a *App) checkBy(ctx context.Context, v *vault.Vault, acct vault.Account, w
 			return check.Report{}, err
 		}
 	}
+	var arrived func(context.Context, string) (bool, error)
+	if w.Await && !w.TestTo.Null() {
+		if arrived, err = a.lookoutFor(ctx, w.TestTo); err != nil {
+			return check.Report{}, err
+		}
+	}
 	return check.Run(ctx, target, check.Deps{
+		Arrived:   arrived,
 		Catalogue: a.Catalogue, HelloName: a.hostname(), Web: network,
 		Credential: func(ctx context.Context) (check.Credential, error) {
 			c, err := v.Credential(ctx, acct.Name, w.Purpose, vault.Asked)

@@ -15,7 +15,7 @@ type checkRoom struct{ *App }
 
 // TryConnection is part of [web.Checks].
 func (c checkRoom) TryConnection(ctx context.Context, w web.CheckWish, onStage func(check.Stage)) (check.Report, error) {
-	wish := CheckWish{Purpose: w.Purpose, TestTo: w.TestTo}
+	wish := CheckWish{Purpose: w.Purpose, TestTo: w.TestTo, Await: true}
 	if w.Unsaved != nil {
 		return c.CheckUnsaved(ctx, *w.Unsaved, w.Account, wish, onStage)
 	}

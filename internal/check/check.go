@@ -102,6 +102,9 @@ type Deps struct {
 	// Credential gets what signs in for the target's purpose. It must ask Entra and not
 	// a cache: that the refresh works is part of what is checked.
 	Credential func(ctx context.Context) (Credential, error)
+	// Arrived looks for the test message in the mailbox it was sent to, by its Message-ID
+	// with the angle brackets; nil: Postern may not read there.
+	Arrived    func(ctx context.Context, messageID string) (bool, error)
 	Catalogue  *catalogue.Catalogue
 	Web        outbound.Network // the way of requests to the sign-in host and Graph
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
@@ -158,6 +161,9 @@ type checking struct {
 	login     Credential
 	doubts    []string // what earlier stages gave reason to see to first
 
+	messageID string    // of the test message
+	sentAt    time.Time // when it was taken
+
 	talk       sync.Mutex // guards transcript
 	transcript []string
 }
@@ -185,6 +191,7 @@ const (
 	StageMailbox  = "mailbox" // IMAP, POP3 and Graph: open it
 	StageSender   = "sender"  // SMTP: name it as the sender
 	StageTest     = "test mail"
+	StageArrival  = "arrival" // of the test mail, where Postern may look
 )
 
 // plan is the order of the stages.
@@ -192,15 +199,24 @@ func (c *checking) plan() []step {
 	settings, token := step{StageSettings, c.settings}, []step{{StageClock, c.compareClocks}, {StageToken, c.obtain}, {StageContent, c.content}}
 	switch {
 	case c.Purpose == Graph:
-		return slices.Concat([]step{settings}, c.reachWeb(c.Cloud.Graph+graphMetadata), token, []step{{StageMailbox, c.lookUp}, {StageTest, c.testByGraph}})
+		return slices.Concat([]step{settings}, c.reachWeb(c.Cloud.Graph+graphMetadata), token, []step{{StageMailbox, c.lookUp}}, c.test(c.testByGraph))
 	case c.Method == AppPassword:
 		token = []step{{StagePassword, c.recall}, {StageContent, c.noContent}}
 	}
 	last := []step{{StageMailbox, c.probe}}
 	if c.Purpose.submits() {
-		last = []step{{StageSender, c.probe}, {StageTest, c.testBySMTP}}
+		last = append([]step{{StageSender, c.probe}}, c.test(c.testBySMTP)...)
 	}
 	return slices.Concat([]step{settings}, c.reachMail(), token, []step{{StageSignIn, c.signIn}}, last)
+}
+
+// test sends the test message, and sees it arrive where it can be seen.
+func (c *checking) test(send func(context.Context) Stage) []step {
+	steps := []step{{StageTest, send}}
+	if !c.TestTo.Null() && c.Arrived != nil {
+		steps = append(steps, step{StageArrival, c.arrival})
+	}
+	return steps
 }
 
 // reachMail leads up to a mail server's greeting. With STARTTLS that comes before TLS.

@@ -65,9 +65,10 @@ func (c *checking) testByGraph(ctx context.Context) Stage {
 }
 
 func (c *checking) sent(began time.Time, reply *fault.Reply) Stage {
+	c.sentAt = c.Now()
 	st := Stage{
-		Status: OK, Summary: fmt.Sprintf("The server took the test message for %s after %d ms.", c.TestTo, c.Now().Sub(began).Milliseconds()),
-		Next: "Look whether it arrives: what happens to it from here on is told to the mailbox alone.",
+		Status: OK, Summary: fmt.Sprintf("The server took the test message for %s after %d ms.", c.TestTo, c.sentAt.Sub(began).Milliseconds()),
+		Next: c.sentOn(),
 	}
 	if reply != nil {
 		st.Reply = reply.String()
@@ -86,9 +87,10 @@ func (c *checking) unsent(err error) Stage {
 
 // testMessage is as small as a message can be (RFC 5322 §3.6).
 func (c *checking) testMessage() string {
+	c.messageID = "<" + rand.Text() + "@" + c.Mailbox.Domain + ">"
 	return strings.Join([]string{
 		"Date: " + c.Now().Format(time.RFC1123Z), "From: <" + c.Mailbox.String() + ">", "To: <" + c.TestTo.String() + ">",
-		"Message-ID: <" + rand.Text() + "@" + c.Mailbox.Domain + ">", "Subject: Test message from Postern",
+		"Message-ID: " + c.messageID, "Subject: Test message from Postern",
 		"Auto-Submitted: auto-generated", "MIME-Version: 1.0", "Content-Type: text/plain; charset=us-ascii", "",
 		"This is the body of the test message. Postern's connection check sent it for",
 		"the account \"" + strings.Map(visible, c.Account) + "\"; it needs no answer.", "",
