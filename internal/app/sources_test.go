@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"postern/internal/fetch"
 	"postern/internal/mail"
 	"postern/internal/mailbox"
+	"postern/internal/sim365/world"
 	"postern/internal/vault"
 )
 
@@ -64,4 +66,45 @@ func TestSeats(t *testing.T) {
 			t.Errorf("a seat was left: %v", err)
 		}
 	})
+}
+
+// TestRefusedDeletionOverPOP3 is no deletion: the message is there, and the next run asks
+// again.
+func TestRefusedDeletionOverPOP3(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	ctx := t.Context()
+	reg, err := s.Vault.App(ctx, "contoso")
+	s.must(err)
+	reg.Cloud.POP3 = s.sim.POP3()
+	s.must(s.Vault.PutApp(ctx, reg, vault.Proof{}))
+	s.put("contoso", "scan", vault.Application, "", vault.POP3)
+	s.must(s.Store.PutTask(ctx, fetch.Task{Name: "bills", Account: "scan", Spec: fetch.Spec{
+		Source: fetch.Origin{Protocol: fetch.POP3, Start: fetch.StartAll}, Handover: fetch.Handover{Directory: t.TempDir()}, After: fetch.Action{Do: fetch.Delete},
+	}}))
+	for _, name := range []string{"one", "two"} {
+		s.must(s.sim.Deliver("scan@contoso.com", []byte("Subject: s\r\nContent-Disposition: attachment; filename="+name+".bin\r\n\r\n"+name+"\r\n")))
+	}
+	// Both together, and then the first alone.
+	s.sim.World.Arm(world.Fault{Where: "pop3", Stage: "store", Kind: world.FaultReply, Code: "-ERR no", Times: 3})
+	for run, want := range []struct {
+		left   int
+		states map[fetch.EntryState]int
+	}{
+		{1, map[fetch.EntryState]int{fetch.Done: 1, fetch.ActionFailed: 1}},
+		{0, map[fetch.EntryState]int{fetch.Done: 2}},
+	} {
+		if _, err := s.Fetch.RunTask(ctx, "bills", fetch.Options{}); (err != nil) != (want.left > 0) {
+			t.Errorf("run %d: %v", run+1, err)
+		}
+		entries, err := s.Store.Entries(ctx, fetch.Filter{Task: "bills"})
+		s.must(err)
+		got := map[fetch.EntryState]int{}
+		for _, e := range entries {
+			got[e.State]++
+		}
+		if left := len(s.sim.Exchange.Folder("scan@contoso.com", "INBOX")); left != want.left || !maps.Equal(got, want.states) {
+			t.Errorf("run %d leaves %d messages, and %v", run+1, left, got)
+		}
+	}
 }

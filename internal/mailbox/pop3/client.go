@@ -372,11 +372,29 @@ func (m *message) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Dele marks a message to be deleted by Quit.
+// Dele marks a message to be deleted by Quit. Servers say no more than -ERR to one that
+// is gone or marked already (fault.NotFound) and to one that they will not delete
+// (fault.Permanent): which it is tells what they list (RFC 1939 §5).
 func (c *Client) Dele(ctx context.Context, number int) error {
 	defer c.begin(ctx)()
 	_, err := c.command(ctx, fmt.Sprintf("DELE %d", number))
-	return err
+	if !unexplained(err) {
+		return err
+	}
+	_, unlisted := c.command(ctx, fmt.Sprintf("LIST %d", number))
+	switch {
+	case unlisted == nil:
+		return fault.Wrap(fault.Permanent, "pop3 delete a message that is still there", err)
+	case unexplained(unlisted):
+		return fault.Wrap(fault.NotFound, "pop3 delete a message that is not there", err)
+	}
+	return unlisted
+}
+
+// unexplained reports a refusal without a response code.
+func unexplained(err error) bool {
+	r := fault.ReplyOf(err)
+	return r != nil && r.Enhanced == ""
 }
 
 // Quit makes the deletions happen and ends the session.

@@ -145,6 +145,8 @@ func TestSession(t *testing.T) {
 		S: +OK
 		C: DELE 9
 		S: -ERR no such message
+		C: LIST 9
+		S: -ERR no such message
 		C: QUIT
 		S: +OK bye`)
 	ctx := t.Context()

@@ -256,7 +256,8 @@ func (s *Source) Tag(context.Context, uint32, []string, string) error { return c
 func (s *Source) Move(context.Context, uint32, []string, string) error { return cannot("move") }
 
 // Delete removes messages and ends the session: it returns nil only when the server has
-// answered to the end, for whatever was only marked comes back.
+// answered to the end, for whatever was only marked comes back. One message that it will
+// not delete keeps no other from it.
 func (s *Source) Delete(ctx context.Context, uidValidity uint32, ids []string) error {
 	found, _, err := s.choose(ctx, uidValidity, ids)
 	if err != nil {
@@ -270,10 +271,14 @@ func (s *Source) Delete(ctx context.Context, uidValidity uint32, ids []string) e
 				WithHint("delete them by hand, or read this mailbox over IMAP")
 			continue
 		}
-		if err := s.c.Dele(ctx, m.Number); err != nil && !errors.Is(err, fault.NotFound) {
+		switch err := s.c.Dele(ctx, m.Number); {
+		case errors.Is(err, fault.Permanent):
+			kept = err
+		case err != nil && !errors.Is(err, fault.NotFound):
 			return err
+		default:
+			marked++
 		}
-		marked++
 	}
 	if marked == 0 {
 		return kept

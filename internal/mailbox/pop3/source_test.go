@@ -71,6 +71,34 @@ func TestDeleteWaitsForTheEnd(t *testing.T) {
 	}
 }
 
+// What the server will not delete is not taken for gone, and keeps no other from it: what
+// it still lists is there.
+func TestDeleteThatIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		dialog string
+		want   fault.Kind // 0: none
+	}{
+		"still listed":     {"C: DELE 1\nS: -ERR no\nC: LIST 1\nS: +OK 1 5\nC: DELE 2\nS: +OK\nC: QUIT\nS: +OK", fault.Permanent},
+		"not listed":       {"C: DELE 1\nS: -ERR no\nC: LIST 1\nS: -ERR no such message\nC: DELE 2\nS: +OK\nC: QUIT\nS: +OK", 0},
+		"for the moment":   {"C: DELE 1\nS: -ERR [SYS/TEMP] busy", fault.Temporary},
+		"nobody can say":   {"C: DELE 1\nS: -ERR no\nC: LIST 1\nS: -ERR [SYS/TEMP] busy", fault.Temporary},
+		"no answer at all": {"C: DELE 1\nS: -ERR no\nC: LIST 1", fault.Temporary},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := source(t, session("")+three+c.dialog)
+			err := s.Delete(t.Context(), 0, []string{"one", "two"})
+			if got := fault.KindOf(err); (err != nil || c.want != 0) && got != c.want {
+				t.Errorf("%v (%s), want %s", err, got, c.want)
+			}
+			if r := fault.ReplyOf(err); err != nil && name != "no answer at all" && (r == nil || r.Code != "-ERR") {
+				t.Errorf("the server's words are lost: %v", err)
+			}
+		})
+	}
+}
+
 // Messages that the server does not tell apart are all read, and none of them is deleted:
 // after a broken session nobody could say which of them is left.
 func TestMessagesOfOneName(t *testing.T) {

@@ -127,8 +127,6 @@ func kind(stage, code string) fault.Kind {
 		return fault.NeedsSignIn
 	case "STLS":
 		return fault.NeedsAdmin
-	case "DELE":
-		return fault.NotFound
 	case "CAPA", "UIDL", "TOP":
 		return fault.Permanent
 	}
