@@ -92,16 +92,11 @@ func (m *memory) UnlockTask(_ context.Context, task, holder string) error {
 	return nil
 }
 
-func (m *memory) Known(_ context.Context, task, folder string, uidValidity uint32) (map[string]EntryState, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known := make(map[string]EntryState)
-	for k, e := range m.entries {
-		if k.Task == task && k.Folder == folder && k.UIDValidity == uidValidity {
-			known[k.UID] = e.State
-		}
+func (m *memory) Known(_ context.Context, task, folder string, uidValidity uint32, each func(string, EntryState)) error {
+	for _, e := range m.find(func(e Entry) bool { return e.Task == task && e.Folder == folder && e.UIDValidity == uidValidity }) {
+		each(e.UID, e.State)
 	}
-	return known, nil
+	return nil
 }
 
 func (m *memory) Unfinished(_ context.Context, task string) ([]Entry, error) {

@@ -211,8 +211,9 @@ type Ledger interface {
 	StopTask(ctx context.Context, task, who string, now time.Time) error
 	StopWanted(ctx context.Context, task string) (who string, err error)
 
-	// Known returns the state of every ledger entry under (task, folder, uidvalidity).
-	Known(ctx context.Context, task, folder string, uidValidity uint32) (map[string]EntryState, error)
+	// Known tells the state of every ledger entry under (task, folder, uidvalidity), in
+	// any order.
+	Known(ctx context.Context, task, folder string, uidValidity uint32, each func(uid string, state EntryState)) error
 	// Unfinished returns the task's entries in an unfinished state, whatever their UIDVALIDITY.
 	Unfinished(ctx context.Context, task string) ([]Entry, error)
 	Entry(ctx context.Context, k Key) (Entry, error)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"postern/internal/extract"
@@ -23,27 +24,22 @@ const (
 // folder goes over one folder.
 func (r *run) folder(ctx context.Context, src Source, name string) error {
 	src.Use(name)
-	r.place = Place(src.Mailbox(), name)
-	validity, ids, err := src.Search(ctx, r.query())
-	if err != nil {
-		return source(ctx, err)
-	}
-	r.validity, r.present = validity, make(map[string]bool, len(ids))
-	for _, id := range ids {
-		r.present[id] = true
-	}
-	known, err := r.cfg.Ledger.Known(ctx, r.task.Name, r.place, validity)
-	if err != nil {
-		return ledgerError(err)
-	}
-	if done, err := r.cutOff(ctx, ids, known); done || err != nil {
-		return err
-	}
-	failed, err := r.settle(ctx, src)
+	unfinished, err := r.list(ctx, src, Place(src.Mailbox(), name))
 	if err != nil {
 		return err
 	}
-	todo := r.choose(ids, known, failed)
+	known, err := r.recall(ctx)
+	if err != nil {
+		return err
+	}
+	if done, err := r.cutOff(ctx, known); done || err != nil {
+		return err
+	}
+	failed, err := r.settle(ctx, src, unfinished)
+	if err != nil {
+		return err
+	}
+	todo := r.choose(failed)
 	r.rec.Total = max(r.rec.Total, r.rec.Looked+len(todo))
 	for len(todo) > 0 {
 		n := r.room(min(len(todo), describedAtOnce))
@@ -51,12 +47,51 @@ func (r *run) folder(ctx context.Context, src Source, name string) error {
 			r.rec.Left += len(todo)
 			return nil
 		}
-		if err := r.chunk(ctx, src, todo[:n], failed); err != nil {
+		if err := r.chunk(ctx, src, r.here.pick(todo[:n]), failed); err != nil {
 			return err
 		}
 		todo = todo[n:]
 	}
 	return nil
+}
+
+// list finds out what a folder holds, and what earlier runs left undone.
+func (r *run) list(ctx context.Context, src Source, place string) (unfinished []Entry, err error) {
+	validity, ids, err := src.Search(ctx, r.query())
+	if err != nil {
+		return nil, source(ctx, err)
+	}
+	if unfinished, err = r.cfg.Ledger.Unfinished(ctx, r.task.Name); err != nil {
+		return nil, ledgerError(err)
+	}
+	r.leaveFolder()
+	r.place, r.validity = place, validity
+	var others []string
+	for _, e := range unfinished {
+		if e.Folder == place && e.UIDValidity == validity {
+			others = append(others, e.UID)
+		}
+	}
+	r.here = newContents(ids, slices.Values(others), r.settled[r.key("")])
+	return unfinished, nil
+}
+
+// leaveFolder keeps of the folder in hand what this run must not come back to.
+func (r *run) leaveFolder() {
+	if r.here != nil {
+		r.settled[r.key("")] = r.here.done()
+	}
+}
+
+// recall has the ledger tell which messages need not be looked at, and how many of the
+// folder it knows.
+func (r *run) recall(ctx context.Context) (known int, err error) {
+	err = r.cfg.Ledger.Known(ctx, r.task.Name, r.place, r.validity, func(uid string, state EntryState) {
+		if known++; !r.opts.Everything || state == EntryFailed { // that is tried again for what it is
+			r.here.know(uid)
+		}
+	})
+	return known, ledgerError(err)
 }
 
 // room says how many messages of n this run may still look at.
@@ -87,12 +122,12 @@ const cutOffMark = ""
 
 // cutOff is for protocols that do not tell when a message arrived: what is there when
 // the task first looks is what was there before.
-func (r *run) cutOff(ctx context.Context, ids []string, known map[string]EntryState) (done bool, err error) {
-	if r.task.protocol() != POP3 || r.task.Source.Start == StartAll || len(known) > 0 || r.opts.Everything {
+func (r *run) cutOff(ctx context.Context, known int) (done bool, err error) {
+	if r.task.protocol() != POP3 || r.task.Source.Start == StartAll || known > 0 || r.opts.Everything {
 		return false, nil
 	}
 	seen := []*parcel{{Entry: Entry{Key: r.key(cutOffMark), State: Seen, Reason: "what was there before is left alone"}}}
-	for _, id := range ids {
+	for id := range r.here.all() {
 		seen = append(seen, &parcel{Entry: Entry{Key: r.key(id), State: Seen}})
 	}
 	return true, r.put(ctx, seen...)
@@ -101,11 +136,7 @@ func (r *run) cutOff(ctx context.Context, ids []string, known map[string]EntrySt
 // settle makes the outstanding actions of earlier runs in this folder, and returns the
 // messages to be tried again. When the folder has been renumbered, nothing more can be
 // done under the old numbers.
-func (r *run) settle(ctx context.Context, src Source) (failed map[string]Entry, err error) {
-	unfinished, err := r.cfg.Ledger.Unfinished(ctx, r.task.Name)
-	if err != nil {
-		return nil, ledgerError(err)
-	}
+func (r *run) settle(ctx context.Context, src Source, unfinished []Entry) (failed map[string]Entry, err error) {
 	failed = make(map[string]Entry)
 	var owed, given []*parcel
 	for _, e := range unfinished {
@@ -131,19 +162,8 @@ func (r *run) settle(ctx context.Context, src Source) (failed map[string]Entry, 
 }
 
 // choose keeps the messages nobody has dealt with, and adds those to be tried again.
-func (r *run) choose(ids []string, known map[string]EntryState, failed map[string]Entry) []string {
-	var todo []string
-	for _, id := range ids {
-		state, old := known[id]
-		if (!old || r.opts.Everything && state != EntryFailed) && !r.settled[r.key(id)] {
-			todo = append(todo, id)
-		}
-	}
-	for id := range failed {
-		if !r.settled[r.key(id)] {
-			todo = append(todo, id)
-		}
-	}
+func (r *run) choose(failed map[string]Entry) []uint32 {
+	todo := append(r.here.open(), r.here.unsettled(maps.Keys(failed))...)
 	if r.opts.Everything {
 		slices.Reverse(todo) // somebody wants to see what would become of the newest
 	}
@@ -294,7 +314,7 @@ func (r *run) refused(ctx context.Context, p *parcel, err error, g *gathering) e
 // or was tried enough. This run does not come back to it.
 func (r *run) refuse(p *parcel, err error) {
 	r.rec.Failed++
-	r.settled[p.Key] = true
+	r.here.settle(p.UID)
 	p.State, p.Reason, p.Files = EntryFailed, oneLine(err.Error()), nil
 	p.Attempts++
 	if p.Attempts >= r.tries() || errors.Is(err, extract.ErrTooMuch) {
@@ -304,7 +324,7 @@ func (r *run) refuse(p *parcel, err error) {
 
 // gone closes the book on a message that failed before and has left the folder.
 func (r *run) gone(ctx context.Context, p *parcel) error {
-	r.settled[p.Key] = true
+	r.here.settle(p.UID)
 	if p.State != EntryFailed {
 		return nil
 	}
@@ -327,7 +347,7 @@ func (r *run) pass(ctx context.Context, src Source, list []*parcel) error {
 		}
 	}
 	for _, p := range list {
-		r.settled[p.Key] = true
+		r.here.settle(p.UID)
 		if p.State == Seen || p.State == NoMatch {
 			p.About, p.Files = p.brief(), nil
 		}

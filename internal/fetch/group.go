@@ -87,7 +87,7 @@ func (r *run) undecided(ctx context.Context, list []wanted, err error, g *gather
 	if err = source(ctx, err); !errors.As(err, new(lost)) {
 		return err
 	}
-	if len(list) == 1 && !r.settled[list[0].parcel.Key] {
+	if len(list) == 1 && !r.here.isSettled(list[0].parcel.UID) {
 		return r.refused(ctx, list[0].parcel, err, g)
 	}
 	untold := 0
@@ -95,7 +95,7 @@ func (r *run) undecided(ctx context.Context, list []wanted, err error, g *gather
 		if untold == groupMessages { // those behind it had not begun to come
 			break
 		}
-		if !r.settled[w.parcel.Key] {
+		if !r.here.isSettled(w.parcel.UID) {
 			r.suspect[w.parcel.Key] = true
 			untold++
 		}
@@ -159,7 +159,7 @@ func (r *run) limits(rules []Rule) extract.Limits {
 
 // taken has the rules decide about a message that was read.
 func (r *run) taken(p *parcel, h *harvest) bool {
-	r.settled[p.Key] = true
+	r.here.settle(p.UID)
 	p.About, p.MessageID, p.Digest = h.about(p.About), h.summary.MessageID, h.digest
 	rule, files, ok := h.choose()
 	discard(h.surplus(files))
@@ -190,7 +190,7 @@ func (r *run) twins(ctx context.Context, list []*parcel) error {
 	}
 	by := make(map[string]string)
 	for _, t := range found {
-		if t.UIDValidity != r.validity || !r.present[t.UID] {
+		if t.UIDValidity != r.validity || !r.here.has(t.UID) {
 			by[t.Digest] = t.Run
 		}
 	}

@@ -34,15 +34,15 @@ type run struct {
 	// The folder in use on the present connection.
 	place    string
 	validity uint32
-	present  map[string]bool // ids in it
+	here     *contents
 
-	stumbled map[Key]bool // messages that broke the connection once in this run
-	suspect  map[Key]bool // messages that were in flight when one broke, and are read alone
-	settled  map[Key]bool // messages this run has dealt with and does not come back to
-	progress int          // grows with every message settled
-	trouble  error        // the first that did not stop the run
-	noes     int          // actions that the server refused without a reason
-	refusals int          // actions given up
+	settled  map[Key]mailbox.IDs // by folder, of those in hand before: what this run does not come back to
+	stumbled map[Key]bool        // messages that broke the connection once in this run
+	suspect  map[Key]bool        // messages that were in flight when one broke, and are read alone
+	progress int                 // grows with every message settled
+	trouble  error               // the first that did not stop the run
+	noes     int                 // actions that the server refused without a reason
+	refusals int                 // actions given up
 }
 
 // lost marks a failure after which a new connection may help.

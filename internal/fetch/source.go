@@ -46,7 +46,7 @@ type Source interface {
 	// Use names the folder the other methods work on; the server is not asked yet.
 	Use(folder string)
 	// Search returns the folder's UIDVALIDITY and the ids of the messages in it that
-	// the query finds, the oldest first. fault.NotFound when there is no such folder.
+	// the query finds, each once, the oldest first. fault.NotFound when there is no such folder.
 	Search(ctx context.Context, q mailbox.Query) (uidValidity uint32, ids []string, err error)
 	// Describe tells about those of the messages that are still there, with their
 	// headers or without, in any order.

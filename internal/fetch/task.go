@@ -13,6 +13,7 @@ import (
 	"postern/internal/fault"
 	"postern/internal/handover"
 	"postern/internal/mail"
+	"postern/internal/mailbox"
 )
 
 // Config is what tasks work with.
@@ -130,7 +131,7 @@ func (f *Fetcher) runTask(ctx context.Context, task Task, opts Options) (_ Run, 
 	now := f.cfg.Now()
 	r := &run{
 		Fetcher: f, task: task, opts: opts, reader: newReader(), disk: newDisk(task, f.cfg.Spool, f.step),
-		rec: Run{ID: mail.NewID(now), Task: task.Name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]bool), suspect: make(map[Key]bool),
+		rec: Run{ID: mail.NewID(now), Task: task.Name, Started: now}, stumbled: make(map[Key]bool), settled: make(map[Key]mailbox.IDs), suspect: make(map[Key]bool),
 	}
 	defer func() { r.disk.volume.close() }()
 	r.opts.Everything = opts.Everything && opts.DryRun

@@ -93,15 +93,21 @@ func TestLedger(t *testing.T) {
 			all = append(all, e)
 		}
 		failed(t, second(s.Entry(ctx, all[0].Key)), fault.NotFound)
-		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 4294967295))
+		knows := func(want map[string]fetch.EntryState, folder string, validity uint32) {
+			t.Helper()
+			told := map[string]fetch.EntryState{}
+			err := s.Known(ctx, "invoices", folder, validity, func(uid string, state fetch.EntryState) { told[uid] = state })
+			got(t, want)(told, err)
+		}
+		knows(map[string]fetch.EntryState{}, "scan/INBOX", 4294967295)
 		ok(t, s.PutEntries(ctx))
 		ok(t, s.PutEntries(ctx, all...))
 		for _, e := range all {
 			got(t, e)(s.Entry(ctx, e.Key))
 		}
-		got(t, known)(s.Known(ctx, "invoices", "scan/INBOX", 4294967295))
-		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "scan/INBOX", 1))
-		got(t, map[string]fetch.EntryState{})(s.Known(ctx, "invoices", "INBOX", 4294967295))
+		knows(known, "scan/INBOX", 4294967295)
+		knows(map[string]fetch.EntryState{}, "scan/INBOX", 1)
+		knows(map[string]fetch.EntryState{}, "INBOX", 4294967295)
 		got(t, slices.DeleteFunc(slices.Clone(all), func(e fetch.Entry) bool { return !e.State.Unfinished() }))(s.Unfinished(ctx, "invoices"))
 		newest := slices.Clone(all)
 		slices.Reverse(newest)

@@ -27,16 +27,16 @@ func scanEntry(row scanner) (e fetch.Entry, err error) {
 }
 
 // Known is part of [fetch.Ledger].
-func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint32) (map[string]fetch.EntryState, error) {
-	known := map[string]fetch.EntryState{}
+func (s *Store) Known(ctx context.Context, task, folder string, uidValidity uint32, each func(uid string, state fetch.EntryState)) error {
 	_, err := list(ctx, s.db, "read ledger", func(row scanner) (none struct{}, err error) {
 		var uid string
 		var state fetch.EntryState
-		err = row.Scan(&uid, &state)
-		known[uid] = state
+		if err = row.Scan(&uid, &state); err == nil {
+			each(uid, state)
+		}
 		return none, err
 	}, `SELECT uid, state FROM entries WHERE task = $1 AND folder = $2 AND uid_validity = $3`, task, folder, int64(uidValidity))
-	return known, err
+	return err
 }
 
 // unfinished goes along the index entries_state: ordered by the bare folder, SQLite would
