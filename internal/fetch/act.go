@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"postern/internal/fault"
@@ -11,8 +10,10 @@ import (
 // due reports whether the mailbox action may be made for an entry.
 func (r *run) due(e Entry) bool {
 	switch e.State {
-	case HandedOver, ActionFailed:
+	case HandedOver:
 		return true
+	case ActionFailed:
+		return e.Owed == nil || e.Run != r.rec.ID // tries are runs
 	case Saved:
 		return r.task.Handover.Kind() == "" || r.task.Handover.Act == ActSaved && !e.Acted
 	}
@@ -26,9 +27,12 @@ func (r *run) act(ctx context.Context, src Source, list []*parcel) error {
 		return nil
 	}
 	var whole, notes []*parcel
+	owed := make(map[EntryState][]*parcel)
 	for _, p := range list {
 		switch {
 		case !r.due(p.Entry):
+		case p.Owed != nil:
+			owed[p.Owed.State] = append(owed[p.Owed.State], p)
 		case p.Unconverted:
 			notes = append(notes, p)
 		default:
@@ -40,6 +44,11 @@ func (r *run) act(ctx context.Context, src Source, list []*parcel) error {
 	}
 	if err := r.actOn(ctx, src, r.task.Failure.Do, notes); err != nil {
 		return err
+	}
+	for _, d := range r.dismissals() {
+		if err := r.actOn(ctx, src, d.do, owed[d.state]); err != nil {
+			return err
+		}
 	}
 	for _, p := range notes {
 		if p.State == Parked {
@@ -76,11 +85,17 @@ func (r *run) actOn(ctx context.Context, src Source, do Action, owed []*parcel) 
 		return r.actOn(ctx, src, do, owed[half:])
 	}
 	r.refusals++
-	err = fmt.Errorf("files are saved, but the messages are not dealt with (%s): %w", do, err)
-	r.troubled(err)
+	so := "files are saved, but the messages are not dealt with"
+	if owed[0].Owed != nil {
+		so = notTaken
+	}
+	why := r.refusedTo(do, so, err)
 	for _, p := range owed {
-		if !r.waits(p.Entry) {
-			p.State, p.Reason = ActionFailed, oneLine(err.Error())
+		switch {
+		case p.Owed != nil:
+			p.owe(why, r.tries())
+		case !r.waits(p.Entry):
+			p.State, p.Reason = ActionFailed, why
 		}
 	}
 	return r.put(ctx, owed...)
@@ -93,6 +108,7 @@ func (r *run) acted(ctx context.Context, owed []*parcel) error {
 			p.Acted = true
 		} else {
 			p.State, p.Reason = p.ended()
+			p.Owed = nil
 		}
 	}
 	return r.put(ctx, owed...)

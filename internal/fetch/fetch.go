@@ -60,7 +60,7 @@ const (
 	Staged       EntryState = "staged"        // files lie synced under temporary names, final names are promised
 	Saved        EntryState = "saved"         // every file has its final name
 	HandedOver   EntryState = "handed_over"   // the target has them too
-	ActionFailed EntryState = "action_failed" // handed over, but the server will not do the mailbox action; asked again each run
+	ActionFailed EntryState = "action_failed" // dealt with, but the server will not do the mailbox action; asked again each run
 	Done         EntryState = "done"          // the mailbox action is made too
 	EntryFailed  EntryState = "failed"        // will be tried again
 	Parked       EntryState = "parked"        // tried too often; waits for a person
@@ -120,6 +120,8 @@ type About struct {
 	Acted   bool      `json:"acted,omitempty"`   // the mailbox action is made, the target still wants it
 	Receipt string    `json:"receipt,omitempty"` // what the target said when it had everything
 
+	Owed *Owed `json:"owed,omitempty"` // what the server will not do to a message that was not taken
+
 	Unconverted bool `json:"unconverted,omitempty"` // it is a note that the server gave in the message's place
 
 	FromName    string    `json:"from_name,omitempty"`
@@ -135,7 +137,7 @@ type About struct {
 
 // brief is what is kept of a message that was not taken.
 func (a About) brief() About {
-	return About{From: a.From, Subject: a.Subject, Arrived: a.Arrived, Size: a.Size, Again: a.Again}
+	return About{From: a.From, Subject: a.Subject, Arrived: a.Arrived, Size: a.Size, Again: a.Again, Owed: a.Owed}
 }
 
 // File is one handed-over file.

@@ -338,17 +338,14 @@ func (r *run) pass(ctx context.Context, src Source, list []*parcel) error {
 	if len(list) == 0 {
 		return nil
 	}
-	for _, s := range []struct {
-		state EntryState
-		do    Action
-	}{{NoMatch, r.task.Unmatched}, {Parked, r.task.Failure.Do}} {
-		if err := r.dismiss(ctx, src, list, s.state, s.do); err != nil {
+	for _, d := range r.dismissals() {
+		if err := r.dismiss(ctx, src, list, d); err != nil {
 			return err
 		}
 	}
 	for _, p := range list {
 		r.here.settle(p.UID)
-		if p.State == Seen || p.State == NoMatch {
+		if is := p.became(); is == Seen || is == NoMatch {
 			p.About, p.Files = p.brief(), nil
 		}
 	}
@@ -356,7 +353,7 @@ func (r *run) pass(ctx context.Context, src Source, list []*parcel) error {
 		return err
 	}
 	for _, p := range list {
-		if p.State == NoMatch {
+		if p.became() == NoMatch {
 			r.rec.NoMatch++
 		}
 		if p.State != Seen {
@@ -364,22 +361,4 @@ func (r *run) pass(ctx context.Context, src Source, list []*parcel) error {
 		}
 	}
 	return nil
-}
-
-func (r *run) dismiss(ctx context.Context, src Source, list []*parcel, state EntryState, do Action) error {
-	var ids []string
-	for _, p := range list {
-		if p.State == state {
-			ids = append(ids, p.UID)
-		}
-	}
-	if do.None() || len(ids) == 0 || r.opts.DryRun {
-		return nil
-	}
-	err := r.do(ctx, src, do, ids)
-	if r.refusal(err) {
-		r.troubled(err)
-		return nil
-	}
-	return err
 }

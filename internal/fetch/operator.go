@@ -170,7 +170,7 @@ func (o Operator) change(ctx context.Context, who string, act LedgerAction, entr
 		}
 		stood[e.State]++
 		e.State, e.Attempts, e.Reason, e.Files, e.Updated = EntryFailed, 0, "to be taken again, says "+who, nil, o.cfg.Now()
-		e.Acted, e.Receipt = false, ""
+		e.Acted, e.Receipt, e.Owed = false, "", nil
 		e.Again++
 		chosen, keys = append(chosen, e), append(keys, e.Key)
 	}

@@ -328,8 +328,10 @@ func (r *run) close(ctx context.Context, e Entry, why string) error {
 		if e.State == Saved && r.target != nil {
 			return nil // the target still wants it, which takes no mailbox
 		}
-		e.State, _ = e.ended()
-		e.Reason = why
+		state, reason := e.ended()
+		if e.State, e.Reason = state, why; e.Owed != nil {
+			e.Reason, e.Owed = together(why, reason), nil
+		}
 	case EntryFailed:
 		e.State, e.Reason = Parked, why+"; "+e.Reason
 	default:

@@ -29,6 +29,8 @@ func unconvertedError() error {
 // ended is what a message comes to when nothing is left to do with it, and why.
 func (e Entry) ended() (EntryState, string) {
 	switch {
+	case e.Owed != nil:
+		return e.Owed.State, e.Owed.Reason
 	case e.Unconverted:
 		return Parked, notConverted
 	case len(e.Files) == 0:

@@ -61,7 +61,7 @@ func entryState(s fetch.EntryState) label {
 	case fetch.HandedOver:
 		return label{"handed over", "good"}
 	case fetch.ActionFailed:
-		return label{"saved, mailbox refuses", "warn"}
+		return label{"mailbox refuses", "warn"}
 	case fetch.Done:
 		return label{"done", "good"}
 	case fetch.EntryFailed:
