@@ -24,13 +24,13 @@ type limits struct {
 	now func() time.Time
 
 	mu     sync.Mutex
-	wrong  map[string]tally // by address, and by user behind a blank
+	wrong  map[string]tally // by address, by user behind a blank, and by the two together
 	proven map[[2]string]bool
 }
 
 type tally struct {
 	count int
-	last  time.Time
+	since time.Time // the first of them
 }
 
 func newLimits(now func() time.Time) *limits {
@@ -90,7 +90,7 @@ func (l *limits) wait(key string, most int) time.Duration {
 	if t.count < most {
 		return 0
 	}
-	return max(0, window-l.now().Sub(t.last))
+	return max(0, window-l.now().Sub(t.since))
 }
 
 // blame counts a wrong guess of an address at whom it was about; "" is nobody.
@@ -99,26 +99,37 @@ func (l *limits) blame(address, whom string) {
 	defer l.mu.Unlock()
 	now := l.now()
 	if len(l.wrong) >= remembered {
-		maps.DeleteFunc(l.wrong, func(_ string, t tally) bool { return now.Sub(t.last) > window })
+		maps.DeleteFunc(l.wrong, func(_ string, t tally) bool { return now.Sub(t.since) > window })
 		if len(l.wrong) >= remembered {
 			clear(l.wrong)
 		}
 	}
-	for _, key := range []string{network(address), ofUser(whom)} {
+	address = network(address)
+	for _, key := range []string{address, ofUser(whom), address + ofUser(whom)} {
 		t := l.wrong[key]
-		if now.Sub(t.last) > window {
-			t.count = 0
+		if now.Sub(t.since) > window {
+			t = tally{since: now}
 		}
-		l.wrong[key] = tally{t.count + 1, now}
+		t.count++
+		l.wrong[key] = t
 	}
 }
 
-// forgive forgets what an address guessed wrong, and remembers it as the user's.
+// forgive forgets what an address guessed wrong at a user, and remembers it as the
+// user's. What it guessed at others stays: somebody with a login of their own would wipe
+// that away with it again and again.
 func (l *limits) forgive(address, user string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	address = network(address)
-	delete(l.wrong, address)
+	both := address + ofUser(user)
+	if t := l.wrong[address]; t.count > l.wrong[both].count {
+		t.count -= l.wrong[both].count
+		l.wrong[address] = t
+	} else {
+		delete(l.wrong, address)
+	}
+	delete(l.wrong, both)
 	if len(l.proven) >= remembered {
 		clear(l.proven)
 	}

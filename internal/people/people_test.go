@@ -3,6 +3,7 @@ package people_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -381,4 +382,55 @@ func TestRulesAreAskedEveryTime(t *testing.T) {
 	if _, _, err := r.Who(ctx, e.Key); !errors.Is(err, fault.Denied) {
 		t.Errorf("the session lives on: %v", err)
 	}
+}
+
+// Somebody with a login of their own does not wipe their guesses at another's away with
+// it, not even at an address that both come from.
+func TestOnesOwnPasswordForgivesNoGuessesAtAnothers(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, nil)
+	office := people.From{Address: "192.0.2.1"}
+	for _, name := range []string{"boss", "eve"} {
+		_, text, err := r.Add(t.Context(), "cli:root", people.NewUser{Name: name, Role: people.Admin, Way: people.ByLink})
+		ok(t, err)
+		_, err = r.Join(t.Context(), text, secret.New(good), secret.New(good), office)
+		ok(t, err)
+		_, err = r.Login(t.Context(), name, secret.New(good), office)
+		ok(t, err)
+	}
+	guesses := 0
+	for ; guesses < 100; guesses++ {
+		if _, err := r.Login(t.Context(), "boss", secret.New("wrong"), office); errors.Is(err, fault.Throttled) {
+			break
+		}
+		_, _ = r.Login(t.Context(), "eve", secret.New(good), office)
+	}
+	if guesses > 20 {
+		t.Errorf("%d guesses at another's password were heard", guesses)
+	}
+}
+
+// Wrong tries count within ten minutes, as the documents say: an office that mistypes now
+// and then is not shut out by the sum of a day.
+func TestWrongTriesAreForgottenAfterTenMinutes(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, nil)
+	office := people.From{Address: "192.0.2.1"}
+	_, text, err := r.Add(t.Context(), "cli:root", people.NewUser{Name: "boss", Role: people.Admin, Way: people.ByPassword})
+	ok(t, err)
+	for i := range 40 {
+		_, err := r.Login(t.Context(), fmt.Sprint("somebody-", i), secret.New("wrong"), office)
+		if !errors.Is(err, fault.Denied) {
+			t.Fatalf("after %d wrong tries, one every eight minutes: %v", i, err)
+		}
+		r.later(8 * time.Minute)
+	}
+	_, err = r.Login(t.Context(), "boss", text, office)
+	ok(t, err)
+}
+
+func (r *room) later(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.time = r.time.Add(d)
 }
