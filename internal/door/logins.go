@@ -75,11 +75,13 @@ func NewLogins(devices Devices, delay, keep time.Duration) *Logins {
 // Check returns the device that name and password belong to. A wrong name, a
 // wrong password and a disabled device are all the same fault.Denied, given
 // after the delay that the remote host has earned. A host or a device with too many
-// failures is fault.Throttled at once, whatever the password; a host that has logged
-// in as that device before is not locked out by others. Other errors are the store's.
+// failures is fault.Throttled at once, whatever the password; from a host that has logged
+// in as that device before, the password that was right then is heard all the same, and
+// no other. Other errors are the store's.
 func (l *Logins) Check(ctx context.Context, name string, password secret.Text, remote string) (Device, error) {
-	if l.locked(name, remote) {
-		return Device{}, fault.New(fault.Throttled, "check login", "too many wrong passwords")
+	locked, known := l.locked(name, remote)
+	if locked && !known {
+		return Device{}, errTooMany()
 	}
 	d, err := l.devices.Device(ctx, name)
 	if err != nil && !errors.Is(err, fault.NotFound) {
@@ -89,13 +91,15 @@ func (l *Logins) Check(ctx context.Context, name string, password secret.Text, r
 	if err != nil || d.Disabled || phc == "" {
 		phc = l.decoy
 	}
-	ok, verr := l.verify(ctx, name, phc, password)
+	ok, verr := l.verify(ctx, name, phc, password, remote, locked)
 	if verr != nil {
 		return Device{}, verr
 	}
 	if ok && phc != l.decoy {
-		l.forgive(name, remote)
 		return d, nil
+	}
+	if locked {
+		return Device{}, errTooMany()
 	}
 	if err := wait(ctx, l.blame(name, remote)); err != nil {
 		return Device{}, fault.Wrap(fault.Temporary, "check login", err)
@@ -121,9 +125,13 @@ func (l *Logins) Still(ctx context.Context, d Device) (Device, error) {
 	return now, nil
 }
 
-// verify asks memory first. The stored hash is part of what is remembered, so a
-// changed password is forgotten by itself.
-func (l *Logins) verify(ctx context.Context, name, phc string, password secret.Text) (bool, error) {
+func errTooMany() error {
+	return fault.New(fault.Throttled, "check login", "too many wrong passwords")
+}
+
+// verify asks memory first, and while somebody is locked out nothing else. The stored hash
+// is part of what is remembered, so a changed password is forgotten by itself.
+func (l *Logins) verify(ctx context.Context, name, phc string, password secret.Text, remote string, locked bool) (bool, error) {
 	mac := hmac.New(sha256.New, l.key[:])
 	for _, s := range []string{name, phc, password.Reveal()} {
 		mac.Write([]byte(s + "\x00"))
@@ -133,7 +141,10 @@ func (l *Logins) verify(ctx context.Context, name, phc string, password secret.T
 	_, known := l.known[sum]
 	l.mu.Unlock()
 	if known {
-		return true, nil
+		l.prove(name, remote)
+	}
+	if known || locked {
+		return known, nil
 	}
 	select {
 	case l.hashing <- struct{}{}:
@@ -149,12 +160,10 @@ func (l *Logins) verify(ctx context.Context, name, phc string, password secret.T
 	if err != nil {
 		return false, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.known) >= maxKnown {
-		clear(l.known)
+	if phc != l.decoy {
+		l.forgive(sum, remote)
+		l.prove(name, remote)
 	}
-	l.known[sum] = struct{}{}
 	return true, nil
 }
 
@@ -175,8 +184,9 @@ func (l *Logins) Listed(ctx context.Context, addr netip.Addr) (Device, bool) {
 // deviceKey is a device among the failures; no host has a blank in its name.
 func deviceKey(name string) string { return " " + name }
 
-// locked reports whether a login is not even looked at.
-func (l *Logins) locked(name, remote string) bool {
+// locked reports whether there were too many failures, and whether the host is known to
+// be the device's.
+func (l *Logins) locked(name, remote string) (locked, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -184,7 +194,15 @@ func (l *Logins) locked(name, remote string) bool {
 		f := l.fails[key]
 		return f.count >= most && now.Sub(f.last) <= failsForget
 	}
-	return !l.proven[[2]string{name, remote}] && (over(remote, lockHost) || over(deviceKey(name), lockDevice))
+	known = l.proven[[2]string{name, remote}]
+	return over(remote, lockHost) || !known && over(deviceKey(name), lockDevice), known
+}
+
+// knows reports whether a host has logged in as a device before.
+func (l *Logins) knows(name, remote string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.proven[[2]string{name, remote}]
 }
 
 // blame counts a failure and says how long to hold its answer back.
@@ -214,10 +232,23 @@ func (l *Logins) count(key string, now time.Time) int {
 	return f.count
 }
 
-func (l *Logins) forgive(name, remote string) {
+// forgive remembers a password that was right and forgets what its host guessed before.
+// Only the first time: a device logs in all day, and would wipe somebody else's guesses
+// from behind the same address away.
+func (l *Logins) forgive(sum [32]byte, remote string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.known) >= maxKnown {
+		clear(l.known)
+	}
+	l.known[sum] = struct{}{}
 	delete(l.fails, remote)
+}
+
+// prove remembers a host as the device's.
+func (l *Logins) prove(name, remote string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if len(l.proven) >= maxKnown {
 		clear(l.proven)
 	}

@@ -61,21 +61,25 @@ func (l *Logins) Open(ctx context.Context, o Opening) (Device, mail.Address, err
 	if len(meant) > 0 {
 		name = meant[0].device.Name // under whatever names it is tried
 	}
-	if l.locked(name, o.Remote) {
-		return Device{}, mail.Address{}, fault.New(fault.Throttled, "check login", "too many wrong passwords")
+	locked, known := l.locked(name, o.Remote)
+	known = known || slices.ContainsFunc(meant, func(c candidate) bool { return l.knows(c.device.Name, o.Remote) })
+	if locked && !known {
+		return Device{}, mail.Address{}, errTooMany()
 	}
 	for _, c := range meant {
-		ok, err := l.verify(ctx, c.device.Name, c.device.PasswordHash, o.Password)
+		ok, err := l.verify(ctx, c.device.Name, c.device.PasswordHash, o.Password, o.Remote, locked)
 		if err != nil {
 			return Device{}, mail.Address{}, err
 		}
 		if ok {
-			l.forgive(name, o.Remote)
 			return c.device, c.mailbox, nil
 		}
 	}
+	if locked {
+		return Device{}, mail.Address{}, errTooMany()
+	}
 	if len(meant) == 0 {
-		if _, err := l.verify(ctx, name, l.decoy, o.Password); err != nil {
+		if _, err := l.verify(ctx, name, l.decoy, o.Password, o.Remote, false); err != nil {
 			return Device{}, mail.Address{}, err
 		}
 	}

@@ -223,3 +223,45 @@ func TestBruteForceIsLockedOut(t *testing.T) {
 		}
 	})
 }
+
+// A host that knows a device's password keeps its way in while it is locked, by that very
+// password; it is no place to guess from.
+func TestAKnownHostDoesNotGuessForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hash, err := door.HashPassword(secret.New("pass word"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := &devices{byID: map[string]door.Device{"scanner": {Name: "scanner", Account: "office", PasswordHash: hash, Policy: door.Policy{Doors: []string{door.DoorSMTP, door.DoorIMAP}}}}}
+		logins := door.NewLogins(kept, time.Millisecond, 0)
+		check := func(password string) error {
+			_, err := logins.Check(t.Context(), "scanner", secret.New(password), "192.0.2.1")
+			return err
+		}
+		open := func(password string) error {
+			_, _, err := logins.Open(t.Context(), door.Opening{Door: door.DoorIMAP, User: "scanner", Password: secret.New(password), Remote: "192.0.2.1",
+				Mailbox: func(context.Context, string) (mail.Address, error) {
+					return mail.Address{Local: "scan", Domain: "contoso.com"}, nil
+				}})
+			return err
+		}
+		for name, try := range map[string]func(string) error{"SMTP": check, "IMAP": open} {
+			time.Sleep(11 * time.Minute)
+			if err := try("pass word"); err != nil {
+				t.Fatal(name, err)
+			}
+			for i := range 20 {
+				if err := try("wrong"); !errors.Is(err, fault.Denied) {
+					t.Fatalf("%s, guess %d: %v", name, i, err)
+				}
+			}
+			if err := try("wrong"); !errors.Is(err, fault.Throttled) {
+				t.Errorf("%s: the next guess is heard: %v", name, err)
+			}
+			if err := try("pass word"); err != nil {
+				t.Errorf("%s: the device itself is locked out: %v", name, err)
+			}
+		}
+	})
+}
