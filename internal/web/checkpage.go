@@ -92,6 +92,11 @@ func unsavedFields() []string {
 	return []string{"mailbox", "tenant", "client_id", "secret", "password"}
 }
 
+// unsaved reports whether any of them was typed.
+func (f form) unsaved() bool {
+	return slices.ContainsFunc(unsavedFields(), func(name string) bool { return f.Values.Get(name) != "" })
+}
+
 // checkRun is how far a check is.
 type checkRun struct {
 	Wish   CheckWish
@@ -114,6 +119,10 @@ func (s *Server) beginCheck(w http.ResponseWriter, r *http.Request) {
 		if run.Wish.TestTo, err = mail.ParseAddress(to); err != nil {
 			f.wrong("send_test", "Type a mail address, such as you@example.com.")
 		}
+	}
+	if f.unsaved() && !visitOf(r.Context()).user.Role.May(admin) { // with an app's permission they are any mailbox of the tenant
+		s.refuseRole(w, r, admin)
+		return
 	}
 	if f.good() {
 		s.wishUnsaved(r, &f, &run.Wish)
@@ -144,7 +153,7 @@ func (s *Server) wishUnsaved(r *http.Request, f *form, w *CheckWish) {
 	case err == nil && !d.Account.May(w.Purpose):
 		f.wrong("purpose", fmt.Sprintf("The account is not for this; it is for %v.", d.Account.Purposes))
 	}
-	if !slices.ContainsFunc(unsavedFields(), func(name string) bool { return f.Values.Get(name) != "" }) || !f.good() {
+	if !f.unsaved() || !f.good() {
 		return
 	}
 	reg, appErr := s.Vault.App(r.Context(), d.Account.App)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"postern/internal/check"
 	"postern/internal/fault"
 	"postern/internal/guide"
+	"postern/internal/people"
 	"postern/internal/vault"
 	"postern/internal/web"
 )
@@ -207,5 +209,28 @@ func TestWorkOfAnotherNode(t *testing.T) {
 				t.Errorf("%s%s: %d", path, gone, a.StatusCode)
 			}
 		}
+	}
+}
+
+// Values that are not saved reach further than operators may: with an app's permission
+// they would be any mailbox of the tenant.
+func TestOperatorsCheckWhatIsSaved(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.people.user("olga", people.Operator)
+	ask := func(more ...string) answer {
+		return s.do(s.as("olga", s.page("POST", "/check", append([]string{"account", "scan", "purpose", "send"}, more...)...)))
+	}
+	for _, name := range []string{"mailbox", "tenant", "client_id", "secret", "password"} {
+		if a := ask(name, "boss@contoso.com"); a.StatusCode != http.StatusForbidden {
+			t.Errorf("an operator tries another %s: %d", name, a.StatusCode)
+		}
+	}
+	if len(s.checks.asked) > 0 {
+		t.Errorf("it was checked: %+v", s.checks.asked)
+	}
+	s.do(s.as("olga", s.page("GET", "/check"))).says(t, "Send a test message", "!With other values")
+	if a := ask(); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("what is saved: %d", a.StatusCode)
 	}
 }

@@ -53,13 +53,19 @@ func (s *Server) protect(least role, next http.HandlerFunc) http.Handler {
 		case err != nil:
 			s.failLookup(w, r, err)
 		case !u.Role.May(least):
-			s.show(w, r, http.StatusForbidden, "message.html", message{
-				Title: "This is not for you to do", Text: "You are here as " + u.Name + ", with the role " + string(u.Role) + ". This needs the role " + string(least) + ".",
-				Next: "Ask an administrator of Postern.", Home: "/",
-			})
+			s.refuseRole(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, visit{u, session})), least)
 		default:
 			next(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, visit{u, session})))
 		}
+	})
+}
+
+// refuseRole says which role is needed.
+func (s *Server) refuseRole(w http.ResponseWriter, r *http.Request, least role) {
+	u := visitOf(r.Context()).user
+	s.show(w, r, http.StatusForbidden, "message.html", message{
+		Title: "This is not for you to do", Text: "You are here as " + u.Name + ", with the role " + string(u.Role) + ". This needs the role " + string(least) + ".",
+		Next: "Ask an administrator of Postern.", Home: "/",
 	})
 }
 
