@@ -110,9 +110,6 @@ func deviceValues(v door.Device) url.Values {
 	if d.NoLogin {
 		values.Set("no_login", "on")
 	}
-	if d.Disabled {
-		values.Set("disabled", "on")
-	}
 	if d.MaxSize > 0 {
 		values.Set("max_size", sizeWords(int64(d.MaxSize)))
 	}

@@ -163,7 +163,7 @@ func (s *Server) accountChoices(ctx context.Context, r *http.Request, p *sheet, 
 
 // device reads the form as a document would say it.
 func (f *form) device(name string) declare.Device {
-	d := declare.Device{Name: name, Account: f.Get("account"), From: f.Get("from"), NoLogin: f.Get("no_login") != "", Disabled: f.Get("disabled") != "",
+	d := declare.Device{Name: name, Account: f.Get("account"), From: f.Get("from"), NoLogin: f.Get("no_login") != "",
 		Senders: f.Lines("senders"), Networks: f.Lines("networks"), Mailboxes: f.Lines("mailboxes")}
 	if doors := f.Values["doors"]; !slices.Equal(doors, []string{door.DoorSMTP}) { // which is what none means
 		d.Doors = doors
@@ -218,10 +218,12 @@ func (s *Server) changeDevice(w http.ResponseWriter, r *http.Request) {
 	f, name := typed(r), r.PathValue("name")
 	doc := f.device(name)
 	if f.good() {
-		if _, err := s.Devices.Device(r.Context(), name); err != nil {
+		now, err := s.Devices.Device(r.Context(), name)
+		if err != nil {
 			s.failDevice(w, r, err)
 			return
 		}
+		doc.Disabled = now.Disabled // switching has a button of its own: a form that is hours old does not switch
 		if _, err := s.apply(r, declare.Document{Devices: []declare.Device{doc}}); err != nil {
 			s.refused(r, &f, err, "account", "senders", "networks", "mailboxes", "from")
 		}

@@ -108,6 +108,13 @@ func TestDeviceIsChanged(t *testing.T) {
 		t.Errorf("kept %+v", got)
 	}
 	s.admin(s.request("POST", "/devices/scanner", url.Values{"account": {"scan"}, "senders": {"<b>x"}})).says(t, "Settings", "<b>x")
+	off := s.devices.all["scanner"] // by somebody else, while this form was open
+	off.Disabled = true
+	s.devices.all["scanner"] = off
+	s.admin(s.request("POST", "/devices/scanner", url.Values{"account": {"scan"}, "from": {"refuse"}, "doors": {"smtp"}}))
+	if !s.devices.all["scanner"].Disabled {
+		t.Error("saving its settings has let a device in again that was switched off")
+	}
 	s.refuse = fault.New(fault.Temporary, "save", "the disk is full").WithHint("make room")
 	s.admin(s.request("POST", "/devices/scanner", url.Values{"account": {"scan"}})).says(t, "Make room.")
 	if a = s.admin(s.request("POST", "/devices/nobody", url.Values{"account": {"scan"}})); a.StatusCode != http.StatusNotFound {
