@@ -30,11 +30,20 @@ func proxied(trusted config.Networks, next http.Handler) http.Handler {
 func origin(trusted config.Networks, peer netip.Addr, headers []string) netip.Addr {
 	hops := strings.Split(strings.Join(headers, ","), ",")
 	for i := len(hops) - 1; i >= 0 && trusted.Contains(peer); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		hop, err := hopAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
 		peer = hop.Unmap()
 	}
 	return peer
+}
+
+// hopAddr reads an address as proxies write it: some put the port behind, as Azure's
+// Application Gateway does, and brackets around IPv6.
+func hopAddr(text string) (netip.Addr, error) {
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at.Addr(), nil
+	}
+	return netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 }

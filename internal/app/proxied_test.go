@@ -28,6 +28,9 @@ func TestWhoAsksThroughAProxy(t *testing.T) {
 		"what the client made up":  {trusted, "10.1.1.1:5", []string{"127.0.0.1, 203.0.113.9"}, "203.0.113.9:0"},
 		"no header":                {trusted, "10.1.1.1:5", nil, "10.1.1.1:0"},
 		"nonsense":                 {trusted, "10.1.1.1:5", []string{"203.0.113.9, what, 10.1.1.2"}, "10.1.1.2:0"},
+		"with a port":              {trusted, "10.1.1.1:5", []string{"203.0.113.9:4711, 192.0.2.7:80"}, "203.0.113.9:0"},
+		"IPv6 with a port":         {trusted, "10.1.1.1:5", []string{"[2001:db8::9]:4711"}, "[2001:db8::9]:0"},
+		"IPv6 in brackets":         {trusted, "10.1.1.1:5", []string{"[2001:db8::9]"}, "[2001:db8::9]:0"},
 		"only proxies":             {trusted, "10.1.1.1:5", []string{"10.9.9.9"}, "10.9.9.9:0"},
 		"IPv4 inside IPv6, mapped": {trusted, "[::ffff:10.1.1.1]:5", []string{"::ffff:203.0.113.9"}, "203.0.113.9:0"},
 	} {
