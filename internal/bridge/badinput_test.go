@@ -139,3 +139,18 @@ func TestSlowReader(t *testing.T) {
 	}
 	eventually(t, "the slow one to be given up", func() bool { return len(s.b.Sessions()) == 1 })
 }
+
+// What was said in the clear may be anybody's, and is forgotten with STLS (RFC 2595 §4).
+func TestNothingSaidInTheClearIsRemembered(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, bridge.Limits{}, func(*peer) {})
+	p := s.dial(pop3)
+	p.want("+OK")
+	p.say("USER anna\r\n")
+	p.want("-ERR Begin with STLS")
+	p.say("STLS\r\n")
+	p.want("+OK")
+	p = newPeer(t, tls.Client(p.Conn, s.trusts()))
+	p.say("PASS " + password + "\r\n")
+	p.only("-ERR USER comes first")
+}

@@ -24,7 +24,7 @@ func (v *visitor) admitPOP3(ctx context.Context) *session {
 		}
 		name, arg, _ := strings.Cut(line, " ")
 		name = strings.ToUpper(name)
-		if name == "USER" {
+		if name == "USER" && v.safe { // what was said in the clear may be anybody's
 			user = arg
 		}
 		s, more := v.pop3Command(ctx, name, arg, user)
