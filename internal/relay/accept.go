@@ -41,7 +41,8 @@ type Submission struct {
 
 // Accept takes responsibility for a message: when it returns nil, the message
 // is committed and will be delivered or fail visibly. It adds a Received header,
-// and From, Date and Message-ID where they are missing, and makes all line ends CRLF.
+// and From, Date and Message-ID where they are missing, takes Bcc out, and makes all line
+// ends CRLF.
 // Only the header is held in memory.
 //
 // A message that cannot be taken is fault.Invalid, one that names a sender it may not
@@ -66,6 +67,7 @@ func (r *Relay) Accept(ctx context.Context, s Submission, body io.Reader) (id st
 	if h.received > maxReceived {
 		return "", fault.New(fault.Invalid, "accept message", "it has %d Received headers and must be going in circles", h.received)
 	}
+	h.fields = h.sendable()
 	if h, err = s.author(h); err != nil {
 		return "", err
 	}

@@ -38,6 +38,7 @@ func TestAcceptCompletesTheHeader(t *testing.T) {
 		"header only":        {"Date: x\nMessage-ID: <1@x>", "Date: x\r\nMessage-ID: <1@x>\r\n\r\n", "", "<1@x>"},
 		"mbox line":          {"From o@x Sat Nov 21 09:30:00 2026\nDate: x\nMessage-ID: <1@x>\n\nb", "Date: x\r\nMessage-ID: <1@x>\r\n\r\nb", "", "<1@x>"},
 		"empty":              {"", date + id + "\r\n", "", "new"},
+		"for nobody's eyes":  {"Date: x\nMessage-ID: <1@x>\nBCC: a@x,\n\tb@x\nSubject: s\nResent-Bcc : c@x\nReturn-Path: <d@x>\n\nBcc: text\n", "Date: x\r\nMessage-ID: <1@x>\r\nSubject: s\r\n\r\nBcc: text\r\n", "s", "<1@x>"},
 		"blank before colon": {"Date : x\nMessage-ID\t: <1@x>\n\n", "Date : x\r\nMessage-ID\t: <1@x>\r\n\r\n", "", "<1@x>"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,17 @@ type Addressed struct {
 // unsent are the fields that end where a message is handed in.
 var unsent = [...]string{"bcc", "resent-bcc", "return-path"}
 
+// sendable are the fields without those.
+func (h header) sendable() []byte {
+	fields := h.fields
+	if h.hasUnsent {
+		for _, name := range unsent {
+			fields = without(fields, name)
+		}
+	}
+	return fields
+}
+
 // ReadAddresses reads a message's header as [Relay.Accept] does, and takes Bcc out of it.
 func ReadAddresses(body io.Reader) (Addressed, error) {
 	br := bufio.NewReaderSize(smtp.Canonical(body), 32<<10)
@@ -34,11 +45,7 @@ func ReadAddresses(body io.Reader) (Addressed, error) {
 	if named, err := addresses(h.from); err == nil {
 		a.From = named
 	}
-	fields := h.fields
-	for _, name := range unsent {
-		fields = without(fields, name)
-	}
-	a.Body = io.MultiReader(bytes.NewReader(fields), strings.NewReader("\r\n"), bytes.NewReader(h.body), br)
+	a.Body = io.MultiReader(bytes.NewReader(h.sendable()), strings.NewReader("\r\n"), bytes.NewReader(h.body), br)
 	return a, nil
 }
 

@@ -194,6 +194,35 @@ func TestPermanentRefusalIsKept(t *testing.T) {
 	})
 }
 
+// Before a server has been told of the message nobody can have refused it: PostgreSQL,
+// say, has refused us the account (28P01 is fault.Invalid).
+func TestWhatIsWrongBeforeTheMessageIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fault.Kind{fault.Invalid, fault.Permanent, fault.Denied, fault.NotFound, fault.Conflict} {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, s *setting) {
+				s.openAs = func(n int) error {
+					if n == 1 {
+						return fault.New(kind, "read account", "PostgreSQL refuses the login")
+					}
+					return nil
+				}
+				s.run()
+				id := s.accept("office", "a@example.net")
+				s.after(time.Second)
+				if m := s.message(id); m.State != relay.Queued || m.Kind != "temporary" {
+					t.Errorf("got %+v", m)
+				}
+				s.after(time.Minute)
+				if m := s.message(id); m.State != relay.Delivered {
+					t.Errorf("a minute later: %+v", m)
+				}
+			})
+		})
+	}
+}
+
 func TestRecipientsAreSettledOneByOne(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, s *setting) {

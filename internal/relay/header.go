@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -33,6 +34,7 @@ type header struct {
 	subject    string   // decoded, one line, bounded
 	from       []string // values of From, unfolded
 	hasReplyTo bool
+	hasUnsent  bool // a field that must not go on, see [unsent]
 	received   int
 	utf8       bool // it has characters beyond ASCII, as they are (RFC 6532)
 }
@@ -112,7 +114,9 @@ func (h *header) note(field []byte) {
 	h.utf8 = h.utf8 || bytes.ContainsFunc(field, func(r rune) bool { return r >= utf8.RuneSelf })
 	_, value, _ := strings.Cut(string(field), ":")
 	value = strings.TrimSpace(value)
-	switch fieldName(field) {
+	name := fieldName(field)
+	h.hasUnsent = h.hasUnsent || slices.Contains(unsent[:], name)
+	switch name {
 	case "date":
 		h.hasDate = true
 	case "message-id":
