@@ -169,7 +169,7 @@ func (l *lanes) signIn(ctx context.Context, w *lane) (Upstream, error) {
 		return nil, l.block(ctx, w, f)
 	}
 	if err != nil {
-		return nil, err
+		return nil, unspoken(err)
 	}
 	l.stats.opened.Add(1)
 	if !proven(up) {

@@ -135,7 +135,7 @@ func settleEach(part []*Recipient, res smtp.Result, err error, first bool) (wors
 		if alone && tooMany(f) {
 			f.Kind = fault.Permanent
 		}
-		if (f.Kind == fault.Permanent || f.Kind == fault.Invalid) && (f.RetryAfter == 0 || !first) {
+		if f.Kind == fault.Permanent && (f.RetryAfter == 0 || !first) {
 			rcpt.State = Refused
 			if hint == "" {
 				hint = fault.HintOf(f)
@@ -189,6 +189,18 @@ func failureFor(rcpt Recipient, res smtp.Result, err error) *fault.Error {
 		return fault.New(fault.Temporary, "deliver", "the server took no recipient")
 	}
 	return nil
+}
+
+// unspoken is an error from before a server was told of the message: nobody can have
+// refused that, whatever is wrong with the database, a password or a certificate.
+func unspoken(err error) error {
+	f := fault.As(err)
+	if f == nil || f.Kind != fault.Permanent && f.Kind != fault.Invalid {
+		return err
+	}
+	waits := *f
+	waits.Kind = fault.Temporary
+	return &waits
 }
 
 func asFault(err error) *fault.Error {

@@ -198,11 +198,11 @@ func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 			return f.smtp.Send(ctx, env, size, body, ours)
 		}
 		if !errors.Is(err, errSwitchedOff) {
-			return smtp.Result{}, err
+			return smtp.Result{}, unspoken(err)
 		}
 	}
 	if err := f.openGraph(ctx); err != nil {
-		return smtp.Result{}, err
+		return smtp.Result{}, unspoken(err)
 	}
 	f.last = OverGraph
 	return f.graph.Send(ctx, env, size, body, ours)
