@@ -63,6 +63,41 @@ func TestMessageTakenOverIsNotSent(t *testing.T) {
 	}
 }
 
+// TestOldTryDoesNotTakeANewClaimForItsOwn: while a try stands still, another process sends a
+// part of its message and leaves the rest, which comes back to the process that stood.
+func TestOldTryDoesNotTakeANewClaimForItsOwn(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		s.limits = mail.Limits{RecipientsPerMessage: 1}
+		goOn := make(chan struct{})
+		s.openAs = func(n int) error {
+			if n == 1 {
+				<-goOn
+			}
+			return nil
+		}
+		got := &reached{}
+		s.sendAs = func(_ context.Context, _ int, env mail.Envelope) (smtp.Result, error) { return got.take(env), nil }
+		s.run()
+		to := people(3)
+		id := s.accept("office", to...)
+		s.after(time.Minute)
+		m := s.store.takenOver(t)
+		m.State, m.NotBefore, m.Recipients[0].State = relay.Queued, time.Now(), relay.Accepted
+		if err := s.store.FinishMessage(t.Context(), "holder-2", m, relay.Spent{}); err != nil {
+			t.Fatal(err)
+		}
+		s.after(10 * time.Second) // time enough to claim it
+		close(goOn)
+		s.after(10 * time.Second)
+		got.got(t, 0, to[0])
+		got.once(t, to[1:])
+		if m := s.message(id); m.State != relay.Delivered {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
 // takenOver gives the one message that is being sent to another process.
 func (s *memory) takenOver(t *testing.T) relay.Message {
 	t.Helper()

@@ -81,7 +81,7 @@ func (s *memory) ClaimMessages(_ context.Context, c relay.Claim) ([]relay.Messag
 	for _, k := range s.messages {
 		if k.State == relay.Delivering {
 			flying[k.Account]++
-		} else if k.State == relay.Queued && !k.NotBefore.After(c.Now) && !slices.Contains(c.Skip, k.Account) {
+		} else if k.State == relay.Queued && !k.NotBefore.After(c.Now) && !slices.Contains(c.Skip, k.Account) && !slices.Contains(c.Leave, k.ID) {
 			due = append(due, k)
 		}
 	}
@@ -179,16 +179,6 @@ func (s *memory) ExpireLeases(_ context.Context, now time.Time) (int, error) {
 		}
 		return false
 	}), nil
-}
-
-func (s *memory) GiveBack(_ context.Context, holder, id string) error {
-	s.leased(func(k *kept) bool {
-		if k.ID == id && k.holder == holder {
-			k.State, k.holder = relay.Queued, ""
-		}
-		return true
-	})
-	return nil
 }
 
 func (s *memory) ReleaseLeases(_ context.Context, holder string) error {

@@ -136,6 +136,7 @@ type Claim struct {
 	PerAccount int            // messages in flight of an account, whoever holds them …
 	Caps       map[string]int // … but for these
 	Skip       []string       // accounts to pass over
+	Leave      []string       // messages to pass over
 	Limits     func(account string) mail.Limits
 }
 
@@ -180,8 +181,6 @@ type Store interface {
 	HoldsLease(ctx context.Context, holder, id string) (bool, error)
 	// ExpireLeases returns messages whose lease ended before now to Queued and says how many.
 	ExpireLeases(ctx context.Context, now time.Time) (int, error)
-	// GiveBack returns a message to Queued, if holder has it.
-	GiveBack(ctx context.Context, holder, id string) error
 	// ReleaseLeases returns all of holder's messages to Queued at once.
 	ReleaseLeases(ctx context.Context, holder string) error
 	// FinishMessage records the end of a try and what it spent. It writes m's State,

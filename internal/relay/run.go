@@ -102,64 +102,45 @@ func (r *Relay) claim(ctx, sending context.Context) error {
 	now := r.cfg.Now()
 	due, err := r.cfg.Store.ClaimMessages(ctx, Claim{
 		Holder: r.cfg.Holder, Now: now, Until: now.Add(r.cfg.Lease), Most: free, PerAccount: r.cfg.PerAccount, Caps: r.cfg.Caps(),
-		Skip: append(paused, r.lanes.yielding()...), Limits: r.cfg.Limits,
+		Skip: append(paused, r.lanes.yielding()...), Leave: r.held.all(), Limits: r.cfg.Limits,
 	})
 	if err != nil {
 		return fmt.Errorf("claim messages: %w", err)
 	}
 	for _, m := range due {
-		if !r.held.add(m.ID) { // we lost it, others gave it back, and the try that lost it has not ended yet
-			continue
-		}
+		r.held.add(m.ID)
 		r.busy.Add(1)
 		r.sends.Go(func() {
 			defer r.Wake() // a worker is free, and so may be a place of the account
 			defer r.busy.Add(-1)
 			r.deliver(sending, lease{r, m, now})
-			if r.held.drop(m.ID) {
-				r.giveBack(sending, m.ID)
-			}
+			r.held.drop(m.ID)
 		})
 	}
 	return nil
 }
 
-// giveBack queues a message that nobody works on; where that fails, its lease ends.
-func (r *Relay) giveBack(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	if err := r.cfg.Store.GiveBack(ctx, r.cfg.Holder, id); err != nil {
-		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "lease not given back", slog.String("message", id), slog.Any("error", err))
-	}
-}
-
-// leases are the messages this process is working on.
+// leases are the messages this process is working on. One that it has lost is among them
+// until its try has ended, and is not claimed anew before: the try would take the new
+// lease for its own, and does not know what others have done with the message meanwhile.
 type leases struct {
 	mu  sync.Mutex
-	ids map[string]bool // true: claimed anew meanwhile
+	ids map[string]struct{}
 }
 
-// add is false for a message that is being worked on already. Then nobody works on the
-// new claim.
-func (l *leases) add(id string) bool {
+func (l *leases) add(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ids == nil {
-		l.ids = make(map[string]bool)
+		l.ids = make(map[string]struct{})
 	}
-	_, have := l.ids[id]
-	l.ids[id] = have
-	return !have
+	l.ids[id] = struct{}{}
 }
 
-// drop ends the work on a message. anew says that it was claimed again meanwhile: that
-// lease is to be given back, for the work may have ended without settling anything.
-func (l *leases) drop(id string) (anew bool) {
+func (l *leases) drop(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	anew = l.ids[id]
 	delete(l.ids, id)
-	return anew
 }
 
 func (l *leases) all() []string {

@@ -26,19 +26,3 @@ func TestRushIsToldByTheRate(t *testing.T) {
 		}
 	}
 }
-
-// A message that is claimed while an earlier try goes on is worked on by nobody: the end
-// of the try says so, and its lease is given back.
-func TestClaimedAnew(t *testing.T) {
-	t.Parallel()
-	var l leases
-	if !l.add("a") || !l.add("b") || l.add("a") || l.add("a") {
-		t.Error("one message is worked on twice, or one not at all")
-	}
-	if !l.drop("a") || l.drop("b") {
-		t.Error("it is not known which was claimed anew")
-	}
-	if !l.add("a") || l.drop("a") {
-		t.Error("what was claimed anew once is taken for it again")
-	}
-}

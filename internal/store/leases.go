@@ -40,6 +40,9 @@ func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []rel
 			return err
 		}
 		sortMessages(due)
+		if due, err = leave(ctx, tx, due, c.Leave); err != nil {
+			return err
+		}
 		if claimed, err = pace(ctx, tx, c, due); err != nil {
 			return err
 		}
@@ -49,6 +52,19 @@ func (s *Store) ClaimMessages(ctx context.Context, c relay.Claim) (claimed []rel
 		return nil, err
 	}
 	return claimed, nil
+}
+
+// leave gives back what the claimer does not want. That is next to never anything, so the
+// claim itself knows nothing of it.
+func leave(ctx context.Context, tx querier, due []relay.Message, unwanted []string) (wanted []relay.Message, err error) {
+	for _, m := range due {
+		if !slices.Contains(unwanted, m.ID) {
+			wanted = append(wanted, m)
+		} else if _, err := exec(ctx, tx, giveBack+` AND id = $1`, m.ID); err != nil {
+			return nil, err
+		}
+	}
+	return wanted, nil
 }
 
 func sortMessages(ms []relay.Message) {
@@ -98,14 +114,6 @@ func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err err
 		return err
 	})
 	return n, err
-}
-
-// GiveBack is part of [relay.Store].
-func (s *Store) GiveBack(ctx context.Context, holder, id string) error {
-	return s.writes.do(ctx, "give a message back", func(ctx context.Context, tx querier) error {
-		_, err := exec(ctx, tx, releaseMessages+` AND id = $2`, holder, id)
-		return err
-	})
 }
 
 // ReleaseLeases is part of [relay.Store].

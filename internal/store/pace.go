@@ -37,7 +37,7 @@ func pace(ctx context.Context, tx querier, c relay.Claim, due []relay.Message) (
 			kept = append(kept, m)
 			continue
 		}
-		if _, err := exec(ctx, tx, `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE id = $1`, m.ID); err != nil {
+		if _, err := exec(ctx, tx, giveBack+` AND id = $1`, m.ID); err != nil {
 			return nil, err
 		}
 	}
