@@ -50,6 +50,7 @@ type App struct {
 	entra    *entra.Client
 	seals    *vault.Sealer
 	counters counters
+	limits   limits
 	holder   string
 	log      *slog.Logger
 	version  string
@@ -109,7 +110,7 @@ func (a *App) build(ctx context.Context) error {
 	if a.People, err = a.newPeople(); err != nil {
 		return err
 	}
-	may := &limits{}
+	may := &a.limits
 	pretends := func(account string) bool { return bool(a.Config.Simulate) || may.pretends(account) }
 	a.Relay = relay.New(relay.Config{
 		Store: a.Store, Accounts: limited{accounts{a}, may, pretends}, Limits: may.of, Caps: may.caps, Holder: a.holder, Hostname: a.hostname(), Reporter: a.reporter, Room: (&room{look: a.lookForRoom}).left, Now: a.Store.Now,

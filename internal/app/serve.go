@@ -82,7 +82,10 @@ const lookForDead = 5 * time.Second
 // takeBack frees what processes held when they died, so that neither a restart nor
 // another node waits for their leases to end.
 func (a *App) takeBack(ctx context.Context) error {
-	n, err := a.Store.ReleaseDead(ctx, a.Store.Now())
+	if err := a.limits.read(ctx, a.Vault); err != nil { // nobody has before, at a start
+		return err
+	}
+	n, err := a.Store.ReleaseDead(ctx, a.Store.Now(), a.limits.of)
 	if n > 0 {
 		a.log.InfoContext(ctx, "took back what a process that died had leased", "leases", n)
 	}

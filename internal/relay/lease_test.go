@@ -101,7 +101,7 @@ func TestOldTryDoesNotTakeANewClaimForItsOwn(t *testing.T) {
 // takenOver gives the one message that is being sent to another process.
 func (s *memory) takenOver(t *testing.T) relay.Message {
 	t.Helper()
-	if n, err := s.ExpireLeases(t.Context(), time.Now().Add(time.Hour)); n != 1 || err != nil {
+	if n, err := s.ExpireLeases(t.Context(), time.Now().Add(time.Hour), nil); n != 1 || err != nil {
 		t.Fatalf("%d leases ended, %v", n, err)
 	}
 	got, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: "holder-2", Now: time.Now(), Until: time.Now().Add(time.Hour), Most: 1, PerAccount: 1})
@@ -124,7 +124,7 @@ func sentByAnother(t *testing.T, s *setting) {
 // givenBack has the process claim again what it is still at.
 func givenBack(t *testing.T, s *setting) {
 	t.Helper()
-	if n, err := s.store.ExpireLeases(t.Context(), time.Now().Add(time.Hour)); n != 1 || err != nil {
+	if n, err := s.store.ExpireLeases(t.Context(), time.Now().Add(time.Hour), nil); n != 1 || err != nil {
 		t.Fatalf("%d leases ended, %v", n, err)
 	}
 	s.after(5 * time.Second)

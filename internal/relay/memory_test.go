@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 	"postern/internal/relay"
 )
 
@@ -171,7 +172,7 @@ func (s *memory) HoldsLease(_ context.Context, holder, id string) (bool, error) 
 	return err == nil && s.leased(func(k *kept) bool { return k.ID == id && k.holder == holder }) > 0, err
 }
 
-func (s *memory) ExpireLeases(_ context.Context, now time.Time) (int, error) {
+func (s *memory) ExpireLeases(_ context.Context, now time.Time, _ func(string) mail.Limits) (int, error) {
 	return s.leased(func(k *kept) bool {
 		if k.until.Before(now) {
 			k.State, k.holder = relay.Queued, ""

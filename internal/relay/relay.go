@@ -180,7 +180,8 @@ type Store interface {
 	// HoldsLease reports whether a message is leased to holder.
 	HoldsLease(ctx context.Context, holder, id string) (bool, error)
 	// ExpireLeases returns messages whose lease ended before now to Queued and says how many.
-	ExpireLeases(ctx context.Context, now time.Time) (int, error)
+	// What their last try may have sent counts against the limits.
+	ExpireLeases(ctx context.Context, now time.Time, limits func(account string) mail.Limits) (int, error)
 	// ReleaseLeases returns all of holder's messages to Queued at once.
 	ReleaseLeases(ctx context.Context, holder string) error
 	// FinishMessage records the end of a try and what it spent. It writes m's State,

@@ -162,7 +162,7 @@ func (r *Relay) tend(ctx context.Context) {
 	if err := r.cfg.Store.ForgetSends(ctx, now); err != nil {
 		r.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "old sends not forgotten", slog.Any("error", err))
 	}
-	n, err := r.cfg.Store.ExpireLeases(ctx, now)
+	n, err := r.cfg.Store.ExpireLeases(ctx, now, r.cfg.Limits)
 	if err != nil {
 		r.cfg.Log.LogAttrs(ctx, slog.LevelError, "leases not expired", slog.Any("error", err))
 	}

@@ -10,17 +10,15 @@ type dialect struct {
 	cap        string // what the JSON object $7 has for h.account, NULL for nothing
 	like       string // LIKE that does not look at case
 	clock      string // statement that asks for the time in unix ms; "" when the database has only this machine's
-	waiting    string // how many recipients of a message wait
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
 }
 
 func sqliteDialect() dialect {
 	return dialect{
-		free:    `SELECT id FROM chosen`, // there is one writer at a time
-		like:    `LIKE`,
-		listed:  `SELECT value FROM json_each($4)`,
-		waiting: `(SELECT count(*) FROM json_each(recipients) r WHERE r.value ->> 'state' = 'waiting')`,
-		cap:     `(SELECT j.value FROM json_each($7) j WHERE j.key = h.account)`,
+		free:   `SELECT id FROM chosen`, // there is one writer at a time
+		like:   `LIKE`,
+		listed: `SELECT value FROM json_each($4)`,
+		cap:    `(SELECT j.value FROM json_each($7) j WHERE j.key = h.account)`,
 		perLane: `CROSS JOIN messages m ON m.id IN (
 			SELECT q.id FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
@@ -40,7 +38,6 @@ func postgresDialect() dialect {
 		lockRow:    ` FOR UPDATE`,
 		like:       `ILIKE`,
 		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,
-		waiting:    `(SELECT count(*) FROM jsonb_array_elements(recipients::jsonb) r WHERE r ->> 'state' = 'waiting')`,
 		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
 		listed:     `SELECT jsonb_array_elements_text($4::jsonb)`,
 		cap:        `($7::jsonb ->> h.account)::bigint`,

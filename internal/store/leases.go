@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/internal/mail"
 	"postern/internal/relay"
 )
 
@@ -104,16 +105,24 @@ func (s *Store) HoldsLease(ctx context.Context, holder, id string) (bool, error)
 }
 
 // ExpireLeases is part of [relay.Store].
-func (s *Store) ExpireLeases(ctx context.Context, now time.Time) (n int, err error) {
+func (s *Store) ExpireLeases(ctx context.Context, now time.Time, limits func(account string) mail.Limits) (n int, err error) {
 	err = s.writes.do(ctx, "expire leases", func(ctx context.Context, tx querier) error {
-		if _, err := exec(ctx, tx, s.dialect.spendLost()+` AND lease_until < $2`, millis(now), millis(now)); err != nil {
-			return err
-		}
-		gone, err := exec(ctx, tx, giveBack+` AND lease_until < $1`, millis(now))
-		n = int(gone)
+		n, err = lose(ctx, tx, now, limits, `lease_until < $1`, millis(now))
 		return err
 	})
 	return n, err
+}
+
+// lose gives back messages whose holder went away, and counts them against their account's
+// limits from now on: of each a part may have been sent, to all whom the part was for.
+func lose(ctx context.Context, tx querier, now time.Time, limits func(account string) mail.Limits, which string, arg any) (int, error) {
+	lost, err := list(ctx, tx, "give back what was lost", scanMessage, giveBack+` AND `+which+` RETURNING `+messageColumns, arg)
+	for _, m := range lost {
+		if err == nil {
+			err = spend(ctx, tx, m.Account, relay.Spent{At: now, Recipients: next(m, limits(m.Account))})
+		}
+	}
+	return len(lost), err
 }
 
 // ReleaseLeases is part of [relay.Store].
@@ -128,12 +137,6 @@ func (s *Store) ReleaseLeases(ctx context.Context, holder string) error {
 	})
 }
 
-// spendLost counts messages whose holder went away against their account's limits from
-// $1 on: each may have been sent, to all who wait for it.
-func (d dialect) spendLost() string {
-	return `INSERT INTO sends (account, at, recipients) SELECT account, $1, ` + d.waiting + ` FROM messages WHERE state = 'delivering'`
-}
-
 // What a holder may hold, given back at once.
 const (
 	giveBack        = `UPDATE messages SET state = 'queued', holder = '', lease_until = 0 WHERE state = 'delivering'`
@@ -144,8 +147,8 @@ const (
 
 // ReleaseDead gives back every message lease, task lock, refresh claim and lane of
 // processes that ended, and says how many that were. Nobody has to wait for those
-// leases to end by themselves.
-func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, err error) {
+// leases to end by themselves. What may have been sent counts against the limits.
+func (s *Store) ReleaseDead(ctx context.Context, now time.Time, limits func(account string) mail.Limits) (released int, err error) {
 	const op = "release what the dead held"
 	holders, err := list(ctx, s.db, op, func(row scanner) (h string, err error) {
 		err = row.Scan(&h)
@@ -166,7 +169,7 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 		if !dead {
 			continue
 		}
-		n, err := s.release(ctx, op, h, now)
+		n, err := s.release(ctx, op, h, now, limits)
 		released += n
 		if err != nil {
 			return released, err
@@ -176,13 +179,12 @@ func (s *Store) ReleaseDead(ctx context.Context, now time.Time) (released int, e
 }
 
 // release gives back all that one holder held.
-func (s *Store) release(ctx context.Context, op, holder string, now time.Time) (released int, err error) {
+func (s *Store) release(ctx context.Context, op, holder string, now time.Time, limits func(account string) mail.Limits) (released int, err error) {
 	err = s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
-		released = 0
-		if _, err := exec(ctx, tx, s.dialect.spendLost()+` AND holder = $2`, millis(now), holder); err != nil {
+		if released, err = lose(ctx, tx, now, limits, `holder = $1`, holder); err != nil {
 			return err
 		}
-		for _, query := range []string{releaseMessages, releaseTasks, releaseClaims, releaseLanes, releaseSessions} {
+		for _, query := range []string{releaseTasks, releaseClaims, releaseLanes, releaseSessions} {
 			n, err := exec(ctx, tx, query, holder)
 			if err != nil {
 				return err

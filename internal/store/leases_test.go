@@ -10,10 +10,14 @@ import (
 	"time"
 
 	"postern/internal/fault"
+	"postern/internal/mail"
 	"postern/internal/relay"
 	"postern/internal/store"
 	"postern/internal/vault"
 )
+
+// nobody limits any account.
+func nobody(string) mail.Limits { return mail.Limits{} }
 
 func ids(ms []relay.Message) []string {
 	all := []string{}
@@ -100,18 +104,18 @@ func TestLeases(t *testing.T) {
 	eachOpen(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
 		m := put(t, s, message(1, "scan"))
-		got(t, 0)(s.ExpireLeases(ctx, after(time.Hour)))
+		got(t, 0)(s.ExpireLeases(ctx, after(time.Hour), nobody))
 		got(t, false)(s.HoldsLease(ctx, "me", m.ID))
 		claim(t, s, "me")
 		got(t, true)(s.HoldsLease(ctx, "me", m.ID))
 		got(t, false)(s.HoldsLease(ctx, "you", m.ID))
 		got(t, false)(s.HoldsLease(ctx, "me", "another"))
-		got(t, 0)(s.ExpireLeases(ctx, after(time.Minute))) // ends now, has not ended before now
+		got(t, 0)(s.ExpireLeases(ctx, after(time.Minute), nobody)) // ends now, has not ended before now
 		ok(t, s.ExtendLeases(ctx, "me", nil, after(time.Hour)))
 		ok(t, s.ExtendLeases(ctx, "you", []string{m.ID}, after(time.Hour)))
 		ok(t, s.ExtendLeases(ctx, "me", []string{"another", m.ID}, after(2*time.Minute)))
-		got(t, 0)(s.ExpireLeases(ctx, after(2*time.Minute)))
-		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Minute+time.Millisecond)))
+		got(t, 0)(s.ExpireLeases(ctx, after(2*time.Minute), nobody))
+		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Minute+time.Millisecond), nobody))
 		got(t, m)(s.Message(ctx, m.ID))
 		got(t, false)(s.HoldsLease(ctx, "me", m.ID))
 		late := m
@@ -149,9 +153,9 @@ func TestReleaseDead(t *testing.T) {
 
 		release := func(want int) { // at once, or on the second look when signs may be interrupted
 			t.Helper()
-			first, err := s.ReleaseDead(ctx, t0)
+			first, err := s.ReleaseDead(ctx, t0, nobody)
 			ok(t, err)
-			then, err := s.ReleaseDead(ctx, after(time.Minute))
+			then, err := s.ReleaseDead(ctx, after(time.Minute), nobody)
 			ok(t, err)
 			if first+then != want {
 				t.Errorf("released %d and %d, want %d", first, then, want)
@@ -183,10 +187,10 @@ func TestReleaseOfAKilledProcess(t *testing.T) {
 	if !lines.Scan() || lines.Text() != "m00001" {
 		t.Fatalf("the child claimed %q", lines.Text())
 	}
-	got(t, 0)(s.ReleaseDead(t.Context(), t0))
+	got(t, 0)(s.ReleaseDead(t.Context(), t0, nobody))
 	ok(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	got(t, 1)(s.ReleaseDead(t.Context(), t0))
+	got(t, 1)(s.ReleaseDead(t.Context(), t0, nobody))
 }
 
 // What killed processes leave behind is swept, and what living ones need is not.

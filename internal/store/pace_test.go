@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -99,7 +100,7 @@ func TestPaceCountsWhatMayHaveBeenSent(t *testing.T) {
 		c := relay.Claim{Holder: "gone", Now: t0, Until: after(time.Second), Most: 9, PerAccount: 9,
 			Limits: func(string) mail.Limits { return mail.Limits{PerMinute: 1} }}
 		ok(t, second(s.ClaimMessages(ctx, c)))
-		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second)))
+		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second), c.Limits))
 		c.Now, c.Until = after(3*time.Second), after(time.Hour)
 		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, c))
 		c.Now = after(62 * time.Second)
@@ -124,8 +125,44 @@ func TestPaceCountsEverybodyItMayHaveBeenSentTo(t *testing.T) {
 		c := relay.Claim{Holder: "gone", Now: t0, Until: after(time.Second), Most: 1, PerAccount: 1,
 			Limits: func(string) mail.Limits { return mail.Limits{RecipientsPerDay: 3} }}
 		ok(t, second(s.ClaimMessages(ctx, c)))
-		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second)))
+		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second), c.Limits))
 		c.Now, c.Until = after(3*time.Second), after(time.Hour)
+		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, c))
+	})
+}
+
+// A message with many recipients goes in parts, so no more than a part of it can be gone.
+func TestPaceCountsAPartOfWhatGoesInParts(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		m := message(0, "scan")
+		m.Recipients = slices.Repeat([]relay.Recipient{{State: relay.Waiting}}, 6)
+		put(t, s, m)
+		limits := func(string) mail.Limits { return mail.Limits{RecipientsPerDay: 6, RecipientsPerMessage: 2} }
+		for n, lose := range []func(c relay.Claim) (int, error){
+			func(c relay.Claim) (int, error) { return s.ExpireLeases(ctx, c.Until.Add(time.Second), limits) },
+			func(c relay.Claim) (int, error) {
+				_ = second(s.ReleaseDead(ctx, c.Now, limits)) // on PostgreSQL a sign must be away for a while
+				_, err := s.ReleaseDead(ctx, c.Now.Add(time.Minute), limits)
+				return 1, err
+			},
+		} {
+			c := relay.Claim{Holder: "gone", Now: after(time.Duration(n) * time.Hour), Most: 1, PerAccount: 1, Limits: limits}
+			c.Until = c.Now.Add(time.Second)
+			if due, err := s.ClaimMessages(ctx, c); err != nil || len(due) != 1 {
+				t.Fatalf("after %d losses %d messages are due, %v", n, len(due), err)
+			}
+			got(t, 1)(lose(c))
+		}
+		c := relay.Claim{Holder: "me", Now: after(3 * time.Hour), Until: after(4 * time.Hour), Most: 1, PerAccount: 1, Limits: limits}
+		due, err := s.ClaimMessages(ctx, c)
+		ok(t, err)
+		if len(due) != 1 {
+			t.Fatal("two parts of two leave room for a third")
+		}
+		due[0].State = relay.Queued
+		ok(t, s.FinishMessage(ctx, "me", due[0], relay.Spent{At: c.Now, Recipients: 2}))
 		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, c))
 	})
 }

@@ -29,7 +29,7 @@ func TestSessions(t *testing.T) {
 		ok(t, s.PutSessions(ctx, "here/1", nil, []string{"a"}))
 		got(t, []bridge.Session{two})(s.Sessions(ctx))
 		for _, now := range []time.Duration{0, time.Minute} { // PostgreSQL gives a node the time to come back
-			_, err := s.ReleaseDead(ctx, after(now))
+			_, err := s.ReleaseDead(ctx, after(now), nobody)
 			ok(t, err)
 		}
 		left, err := s.Sessions(ctx)
