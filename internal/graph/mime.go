@@ -38,6 +38,7 @@ type walker struct {
 	attach func(f file, r io.Reader) error
 
 	html, plain strings.Builder
+	instead     int // how much HTML there was before the alternative we are in
 	files       int
 }
 
@@ -54,12 +55,16 @@ func (w *walker) message(l *Letter) error {
 	return w.entity(lookup{l}, l.body(), "", 0)
 }
 
-// text is the body of the draft: HTML where there is any, as mail programs prefer it.
+// text is the body of the draft: HTML where there is any, as mail programs prefer it, with
+// the plain text in front that is not the same again. A draft has one body.
 func (w *walker) text() itemBody {
-	if w.html.Len() > 0 {
+	switch {
+	case w.html.Len() == 0:
+		return itemBody{"text", w.plain.String()}
+	case w.plain.Len() == 0:
 		return itemBody{"html", w.html.String()}
 	}
-	return itemBody{"text", w.plain.String()}
+	return itemBody{"html", "<pre>" + strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(w.plain.String()) + "</pre>" + w.html.String()}
 }
 
 // entity walks one part; parent is the multipart it stands in.
@@ -68,21 +73,40 @@ func (w *walker) entity(h fields, body io.Reader, parent string, depth int) erro
 	if depth > maxDepth {
 		return fault.New(fault.Permanent, "graph draft", "%w: it is nested more than %d deep", errMalformed, maxDepth)
 	}
-	if strings.HasPrefix(kind, "multipart/") && params["boundary"] != "" {
+	switch {
+	case kind == alternative && params["boundary"] != "":
+		return w.alternative(params["boundary"], body, depth)
+	case strings.HasPrefix(kind, "multipart/") && params["boundary"] != "":
 		return w.multipart(kind, params["boundary"], body, depth)
 	}
 	f := fileOf(h, kind, params, parent)
 	content := w.decoded(h.Get("Content-Transfer-Encoding"), body)
 	attached := disposition(h) == "attachment"
 	switch {
-	case kind == "text/html" && !attached && (w.html.Len() == 0 || parent != "multipart/alternative"):
+	case kind == "text/html" && !attached && (w.html.Len() == 0 || parent != alternative):
 		return w.take(&w.html, f, content, params["charset"])
 	case kind == "text/plain" && !attached && w.html.Len() == 0:
 		return w.take(&w.plain, f, content, params["charset"])
-	case kind == "text/plain" && parent == "multipart/alternative":
+	case kind == "text/plain" && parent == alternative && w.html.Len() > w.instead:
 		return nil // the same again, for those who cannot show the other
 	}
 	return w.give(f, content)
+}
+
+const alternative = "multipart/alternative"
+
+// alternative walks parts that all say the same. Their plain text is not wanted where they
+// have HTML.
+func (w *walker) alternative(boundary string, body io.Reader, depth int) error {
+	around, before := w.instead, w.plain.String()
+	w.instead = w.html.Len()
+	err := w.multipart(alternative, boundary, body, depth)
+	if w.html.Len() > w.instead {
+		w.plain.Reset()
+		w.plain.WriteString(before)
+	}
+	w.instead = around
+	return err
 }
 
 // multipart walks the parts. One that is never closed ends with the message.
