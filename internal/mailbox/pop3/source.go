@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +27,15 @@ type Source struct {
 	address string
 	dial    func(ctx context.Context) (*Client, error)
 
-	c       *Client         // nil between sessions
-	numbers map[string]int  // by id
-	all     []Message       // with ids
+	c     *Client  // nil between sessions
+	there *listing // nil until it is asked for in a session
+}
+
+// listing is what a session has, in some octets for each message beside its id.
+type listing struct {
+	ids     mailbox.IDs
+	numbers []int           // of those at the same positions
+	sizes   []int64         // likewise
 	shared  map[string]bool // ids of messages that the server does not tell apart
 }
 
@@ -65,9 +72,9 @@ func (s *Source) session(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.c, s.numbers = c, nil
+		s.c, s.there = c, nil
 	}
-	if s.numbers != nil {
+	if s.there != nil {
 		return nil
 	}
 	all, err := s.c.Messages(ctx)
@@ -78,23 +85,30 @@ func (s *Source) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.identify(all)
+	s.there = identify(all)
 	return nil
 }
 
 // identify gives every message an id: its UIDL, if no other had it before.
-func (s *Source) identify(all []Message) {
-	s.numbers, s.all, s.shared = make(map[string]int, len(all)), all, make(map[string]bool)
-	copies := make(map[string]int)
-	for i := range all {
-		uidl := all[i].UID
-		if _, twice := s.numbers[uidl]; twice {
-			copies[uidl]++
-			all[i].UID = fmt.Sprintf("%s %d", uidl, copies[uidl]+1) // no UIDL has a space
-			s.shared[uidl], s.shared[all[i].UID] = true, true
+func identify(all []Message) *listing {
+	l := &listing{numbers: make([]int, 0, len(all)), sizes: make([]int64, 0, len(all)), shared: make(map[string]bool)}
+	times := make(map[string]int, len(all))
+	for i, m := range all {
+		uidl := m.UID
+		if times[uidl]++; times[uidl] > 1 {
+			all[i].UID = fmt.Sprintf("%s %d", uidl, times[uidl]) // no UIDL has a space
+			l.shared[uidl], l.shared[all[i].UID] = true, true
 		}
-		s.numbers[all[i].UID] = all[i].Number
+		l.numbers, l.sizes = append(l.numbers, m.Number), append(l.sizes, m.Size)
 	}
+	l.ids = mailbox.NewIDs(func(yield func(string) bool) {
+		for _, m := range all {
+			if !yield(m.UID) {
+				return
+			}
+		}
+	})
+	return l
 }
 
 // Search returns the ids of all messages: POP3 has nothing to search by. It does not
@@ -106,11 +120,7 @@ func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, []string,
 	if err := s.session(ctx); err != nil {
 		return 0, nil, err
 	}
-	ids := make([]string, 0, len(s.all))
-	for _, m := range s.all {
-		ids = append(ids, m.UID)
-	}
-	return 0, ids, nil
+	return 0, slices.Collect(s.there.ids.All()), nil
 }
 
 func cannot(op string) error {
@@ -126,13 +136,10 @@ func (s *Source) choose(ctx context.Context, uidValidity uint32, ids []string) (
 	if err := s.session(ctx); err != nil {
 		return nil, nil, err
 	}
-	sizes := make(map[int]int64, len(s.all))
-	for _, m := range s.all {
-		sizes[m.Number] = m.Size
-	}
+	l := s.there
 	for _, id := range ids {
-		if n, there := s.numbers[id]; there {
-			found = append(found, Message{Number: n, UID: id, Size: sizes[n]})
+		if i, there := l.ids.Find(id); there {
+			found = append(found, Message{Number: l.numbers[i], UID: id, Size: l.sizes[i]})
 		} else {
 			missing = append(missing, id)
 		}
@@ -266,7 +273,7 @@ func (s *Source) Delete(ctx context.Context, uidValidity uint32, ids []string) e
 	marked := 0
 	var kept error
 	for _, m := range found {
-		if s.shared[m.UID] {
+		if s.there.shared[m.UID] {
 			kept = fault.New(fault.Permanent, "pop3 DELE", "the server gives several messages the same name (UIDL): %s", m.UID).
 				WithHint("delete them by hand, or read this mailbox over IMAP")
 			continue
