@@ -33,7 +33,7 @@ func (v *Vault) PutAccount(ctx context.Context, a Account, clear *secret.Text) e
 	if err != nil && !fresh {
 		return err
 	}
-	if err := v.setPassword(&a, old, clear); err != nil {
+	if err := v.setPassword(ctx, &a, old, clear); err != nil {
 		return err
 	}
 	if fresh {
@@ -70,8 +70,8 @@ func (v *Vault) settle(ctx context.Context, old, a Account, entered bool) error 
 }
 
 // setPassword puts the sealed password into a. One that was of another mailbox or
-// another kind is not kept.
-func (v *Vault) setPassword(a *Account, old Account, clear *secret.Text) error {
+// another kind, or for other hosts, is not kept.
+func (v *Vault) setPassword(ctx context.Context, a *Account, old Account, clear *secret.Text) error {
 	const op = "put account"
 	a.Password, a.PasswordSet = nil, time.Time{}
 	takes := a.Method == Password || a.Method == AppPassword
@@ -89,7 +89,7 @@ func (v *Vault) setPassword(a *Account, old Account, clear *secret.Text) error {
 		if sealed != nil {
 			a.Password, a.PasswordSet = sealed, v.now()
 		}
-	case takes && old.Method == a.Method && old.Mailbox.Same(a.Mailbox):
+	case takes && old.Method == a.Method && old.Mailbox.Same(a.Mailbox) && v.keepsPassword(ctx, old, *a):
 		a.Password, a.PasswordSet = old.Password, old.PasswordSet
 	}
 	return nil

@@ -72,7 +72,7 @@ func (v *Vault) Apps(ctx context.Context) ([]App, error) { return v.store.Apps(c
 func (v *Vault) App(ctx context.Context, name string) (App, error) { return v.store.App(ctx, name) }
 
 // PutApp checks and keeps an app registration; what proof does not name stays as
-// it is, and what a itself holds of secrets is ignored. One without tenant, client
+// it is, as long as it goes to the same hosts, and what a itself holds of secrets is ignored. One without tenant, client
 // id and credential says where the mail servers are, and nothing else.
 func (v *Vault) PutApp(ctx context.Context, a App, proof Proof) error {
 	a.Name, a.Tenant, a.ClientID = strings.TrimSpace(a.Name), strings.TrimSpace(a.Tenant), strings.TrimSpace(a.ClientID)
@@ -81,6 +81,10 @@ func (v *Vault) PutApp(ctx context.Context, a App, proof Proof) error {
 	}
 	old, err := v.store.App(ctx, a.Name)
 	if err != nil && !errors.Is(err, fault.NotFound) {
+		return err
+	}
+	exists := err == nil
+	if err := checkMove(old, a, proof.Secret != nil); err != nil {
 		return err
 	}
 	reg := entra.Registration{Cloud: a.Cloud, Tenant: a.Tenant, ClientID: a.ClientID}
@@ -100,6 +104,11 @@ func (v *Vault) PutApp(ctx context.Context, a App, proof Proof) error {
 	}
 	if err != nil {
 		return err
+	}
+	if exists {
+		if err := v.leaveBehind(ctx, old, a); err != nil {
+			return err
+		}
 	}
 	if err := v.store.PutApp(ctx, a); err != nil {
 		return err
