@@ -116,10 +116,16 @@ func (d *drafts) account(ctx context.Context, name string) (vault.Account, error
 	return d.Store.Account(ctx, name)
 }
 
-func (d *drafts) Accounts(context.Context) ([]vault.Account, error) {
+// Accounts are the drafted ones, and those that are saved.
+func (d *drafts) Accounts(ctx context.Context) ([]vault.Account, error) {
+	all, err := d.Store.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Collect(maps.Values(d.accounts)), nil
+	all = slices.DeleteFunc(all, func(a vault.Account) bool { _, drafted := d.accounts[a.Name]; return drafted })
+	return slices.AppendSeq(all, maps.Values(d.accounts)), nil
 }
 
 func (d *drafts) PutAccount(ctx context.Context, a vault.Account) error {
