@@ -9,6 +9,7 @@ import (
 	"mime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-message/charset"
 
@@ -24,6 +25,7 @@ const maxHeader = 1 << 20
 type Letter struct {
 	MessageID string // with angle brackets; "" when it has none
 
+	accepted    time.Time // by the queue; zero when not known
 	envelope    []mail.Address
 	fields      []field
 	to, cc, bcc []person
@@ -74,6 +76,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // is the octets of body, 0 when not known.
 func Read(env mail.Envelope, size int64, body io.Reader) (*Letter, error) {
 	l := &Letter{envelope: env.To, rest: newSource(body)}
+	l.accepted, _ = mail.MadeAt(env.ID)
 	n, err := l.readHeader()
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"postern/internal/fault"
 )
@@ -29,8 +30,12 @@ const (
 	Doubtful             // one with its Message-ID went out, to some of them
 )
 
+// clocksApart is how far Exchange's clock and ours may be apart; with more no sign-in works.
+const clocksApart = 5 * time.Minute
+
 // Fate looks for the letter in Sent Items. A message with its Message-ID that went to
-// none of its recipients is another one: programs use an identity twice.
+// none of its recipients, or before the letter came, is another one: programs use an
+// identity twice.
 func (m *Mailbox) Fate(ctx context.Context, l *Letter) (Fate, error) {
 	found, err := m.search(ctx, "sentitems", l)
 	if err != nil {
@@ -38,6 +43,9 @@ func (m *Mailbox) Fate(ctx context.Context, l *Letter) (Fate, error) {
 	}
 	fate := NotThere
 	for _, item := range found {
+		if sent := item.SentDateTime; !sent.IsZero() && sent.Before(l.accepted.Add(-clocksApart)) {
+			continue
+		}
 		got := item.recipients()
 		reached := 0
 		for _, a := range l.envelope {
@@ -85,6 +93,7 @@ type item struct {
 	ToRecipients  []recipient
 	CcRecipients  []recipient
 	BccRecipients []recipient
+	SentDateTime  time.Time
 }
 
 func (i item) recipients() []string {
@@ -103,7 +112,7 @@ func (m *Mailbox) search(ctx context.Context, folder string, l *Letter) ([]item,
 	var found struct{ Value []item }
 	q := url.Values{
 		"$filter": {"internetMessageId eq '" + strings.ReplaceAll(l.MessageID, "'", "''") + "'"},
-		"$select": {"id,toRecipients,ccRecipients,bccRecipients"},
+		"$select": {"id,toRecipients,ccRecipients,bccRecipients,sentDateTime"},
 		"$top":    {"50"},
 	}
 	_, err := m.do(ctx, call{

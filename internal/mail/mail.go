@@ -199,6 +199,15 @@ func FirstID(now time.Time) string {
 	return idAlphabet.EncodeToString(b[:])
 }
 
+// MadeAt is when an identity was made; false for what is none.
+func MadeAt(id string) (at time.Time, ok bool) {
+	b, err := idAlphabet.DecodeString(id)
+	if err != nil || len(b) != 16 {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b) >> 16)), true //nolint:gosec // 48 bits
+}
+
 // NewMessageID returns a Message-ID with angle brackets (RFC 5322 §3.6.4).
 func NewMessageID(now time.Time, domain string) string {
 	return "<" + NewID(now) + "@" + domain + ">"

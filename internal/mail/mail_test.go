@@ -63,6 +63,15 @@ func TestSame(t *testing.T) {
 	}
 }
 
+func TestMadeAtKnowsWhatIsNoIdentity(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "m1", "ILOU", mail.NewID(time.Now()) + "00"} {
+		if at, ok := mail.MadeAt(s); ok {
+			t.Errorf("%q was made at %v", s, at)
+		}
+	}
+}
+
 func TestNewIDSortsByTime(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -73,6 +82,9 @@ func TestNewIDSortsByTime(t *testing.T) {
 			t.Fatalf("bad or repeated id %q", id)
 		}
 		seen[id] = true
+		if at, ok := mail.MadeAt(id); !ok || at.UnixMilli() != now.UnixMilli() {
+			t.Fatalf("%q was made at %v, not %v", id, at, now)
+		}
 		if later := mail.NewID(now.Add(time.Millisecond)); later <= id {
 			t.Fatalf("%q does not sort after %q", later, id)
 		}

@@ -113,12 +113,18 @@ func (o *office365) doubtful() bool {
 // try sends the message once, as a process that has just come up would.
 func (o *office365) try(body string) (smtp.Result, *fault.Error) {
 	o.t.Helper()
+	return o.tryAs("m1", body)
+}
+
+// tryAs sends the message that the queue knows by an id; all have one Message-ID.
+func (o *office365) tryAs(id, body string) (smtp.Result, *fault.Error) {
+	o.t.Helper()
 	up, err := o.sender.Open(o.t.Context(), "scan")
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	raw := "From: scan@contoso.com\r\nTo: boss@contoso.com\r\nMessage-ID: <m1@test.example>\r\n\r\n" + body
-	env := mail.Envelope{ID: "m1", From: mail.Address{Local: "scan", Domain: "contoso.com"}, To: []mail.Address{{Local: "boss", Domain: "elsewhere.example"}}}
+	env := mail.Envelope{ID: id, From: mail.Address{Local: "scan", Domain: "contoso.com"}, To: []mail.Address{{Local: "boss", Domain: "elsewhere.example"}}}
 	res, err := up.Send(o.t.Context(), env, int64(len(raw)), strings.NewReader(raw), relay.Unqueued)
 	if err == nil && (!res.Accepted || res.Reply == nil) || err != nil && res.Accepted {
 		o.t.Fatalf("%+v with error %v", res, err)
@@ -222,6 +228,22 @@ func TestAnswersThatAreLost(t *testing.T) {
 			if _, err := o.try("text"); err == nil || err.Kind != fault.Temporary || !strings.Contains(err.Error(), "may have been sent") || o.sent() != 1 {
 				t.Fatalf("got %v, sent %d", err, o.sent())
 			}
+		}
+	})
+	t.Run("and a message that went before has the same Message-ID", func(t *testing.T) {
+		t.Parallel()
+		o := newOffice365(t)
+		if _, err := o.try("text"); err != nil || o.sent() != 1 {
+			t.Fatalf("%v, sent %d", err, o.sent())
+		}
+		another := mail.NewID(time.Now().Add(10 * time.Minute))
+		o.arm("send", world.FaultStatus, "504", 1)
+		if _, err := o.tryAs(another, "another text"); err == nil || !err.Ambiguous {
+			t.Fatalf("the first was taken for the second: %+v", err)
+		}
+		o.later(time.Minute)
+		if _, err := o.tryAs(another, "another text"); err != nil || o.sent() != 2 {
+			t.Errorf("%v, sent %d", err, o.sent())
 		}
 	})
 	t.Run("and a draft is left", func(t *testing.T) {
