@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"postern/internal/mail"
 )
@@ -145,7 +146,7 @@ func (d report) fields(body *multipart.Writer) error {
 		return err
 	}
 	if id := d.of.Notice.EnvelopeID; id != "" {
-		fmt.Fprintf(p, "Original-Envelope-Id: %s\r\n", fold(oneLine(id)))
+		fmt.Fprintf(p, "Original-Envelope-Id: %s\r\n", fold(ascii(oneLine(id))))
 	}
 	fmt.Fprintf(p, "Reporting-MTA: dns; %s\r\nX-Postern-Queue-ID: %s\r\nArrival-Date: %s\r\n",
 		atom(d.hostname), d.of.ID, d.of.Accepted.Format(rfc5322Date))
@@ -172,11 +173,11 @@ func (d report) fieldsOf(p io.Writer, r Recipient) error {
 	var b strings.Builder
 	b.WriteString("\r\n")
 	if r.Original != "" {
-		fmt.Fprintf(&b, "Original-Recipient: %s\r\n", fold(oneLine(r.Original)))
+		fmt.Fprintf(&b, "Original-Recipient: %s\r\n", fold(ascii(oneLine(r.Original))))
 	}
-	fmt.Fprintf(&b, "Final-Recipient: %s; %s\r\nAction: %s\r\nStatus: %s\r\n", kind, r.Address, action, code)
+	fmt.Fprintf(&b, "Final-Recipient: %s; %s\r\nAction: %s\r\nStatus: %s\r\n", kind, ascii(r.Address.String()), action, code)
 	if r.Reply != "" {
-		fmt.Fprintf(&b, "Diagnostic-Code: smtp; %s\r\n", fold(r.Reply))
+		fmt.Fprintf(&b, "Diagnostic-Code: smtp; %s\r\n", fold(ascii(r.Reply)))
 	}
 	if d.of.State == Failed || d.of.State == Delivered {
 		fmt.Fprintf(&b, "Last-Attempt-Date: %s\r\n", d.of.Done.Format(rfc5322Date))
@@ -222,20 +223,35 @@ func (d report) returnedWhole(body *multipart.Writer) error {
 	return err
 }
 
-var enhanced = regexp.MustCompile(`\b([245]\.\d{1,3}\.\d{1,3})\b`)
+// ascii writes text for the part that programs read, which has none but ASCII there: an
+// address as RFC 6533 section 3 does (utf-8-addr-xtext), and other text likewise.
+func ascii(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\x{%X}`, r)
+		}
+	}
+	return b.String()
+}
+
+// enhanced finds an enhanced code among words, and no piece of an address or a version.
+var enhanced = regexp.MustCompile(`(?:^|[^\d.])([245]\.\d{1,3}\.\d{1,3})(?:[^\d.]|\.?$|\.\s)`)
 
 // status is the enhanced code of a server's words (RFC 3463); a message that was
 // given up after temporary failures has 4.x.x as its last word and failed all the
 // same: then it is 4.4.7, delivery time expired.
 func status(reply string) string {
-	m := enhanced.FindString(reply)
+	m := enhanced.FindStringSubmatch(reply)
 	switch {
-	case m == "" || m[0] == '2':
+	case m == nil || m[1][0] == '2':
 		return "5.0.0"
-	case m[0] == '4':
+	case m[1][0] == '4':
 		return "4.4.7"
 	}
-	return m
+	return m[1]
 }
 
 // fold keeps a field's value on lines a mail may have.

@@ -19,6 +19,7 @@ import (
 func FuzzReport(f *testing.F) {
 	f.Add("550 5.1.10 RESOLVER.ADR.RecipientNotFound", "rfc822;bob@example.net", "QQ314159", "hush", "Subject: hush\r\n", byte(0))
 	f.Add("x\r\nAction: delivered\r\n\r\n--", "a\r\nBcc: b@c", "\r\n.\r\n", "a\r\nBcc: x@y", "\x00\xff\r\n", byte(1))
+	f.Add("550 5.1.1 Empfänger unbekannt", "utf-8;jörg@müller.example", "QQ", "hush", "", byte(0))
 	f.Add(strings.Repeat("w", 3000), "", "", "", "", byte(2))
 	f.Fuzz(func(t *testing.T, reply, original, envelope, subject, header string, kind byte) {
 		of := Message{
@@ -61,15 +62,36 @@ func FuzzReport(f *testing.F) {
 	})
 }
 
-// wellFormed holds the fields to two groups, one of them the one recipient's, with the
-// one action that is true.
+func TestStatusOfWords(t *testing.T) {
+	t.Parallel()
+	for words, want := range map[string]string{
+		"smtp RCPT TO: 550 5.1.10 RESOLVER.ADR.RecipientNotFound":                        "5.1.10",
+		"smtp message: 554 5.2.0 STOREDRV.Submission.Exception:X":                        "5.2.0",
+		"smtp message: 550 Blocked (5.7.1).":                                             "5.7.1",
+		"smtp message: 550 Relaying is denied, 5.7.1.":                                   "5.7.1",
+		"smtp RCPT TO: 451 4.7.500-699 (ASxxx) Server busy":                              "4.4.7",
+		"smtp connect: dial tcp 10.5.1.2:587: connect: connection refused":               "5.0.0",
+		"smtp RCPT TO: 550 Client host [5.1.2.3] is blocked":                             "5.0.0",
+		"smtp RCPT TO: 550 5.7.1 Client host [5.1.2.3] is blocked":                       "5.7.1",
+		"smtp RCPT TO: 550 Client host [5.1.2.3] is blocked, 5.7.606":                    "5.7.606",
+		"graph sendMail: 403 ErrorSendAsDenied The user account does not have the right": "5.0.0",
+		"": "5.0.0",
+	} {
+		if got := status(words); got != want {
+			t.Errorf("%q is %s, want %s", words, got, want)
+		}
+	}
+}
+
+// wellFormed holds the fields to two groups of ASCII, one of them the one recipient's, with
+// the one action that is true.
 func wellFormed(t *testing.T, fields, action string) {
 	t.Helper()
 	if groups := strings.Split(strings.TrimRight(fields, "\r\n"), "\r\n\r\n"); len(groups) != 2 {
 		t.Fatalf("%d groups in %q", len(groups), fields)
 	}
 	for line := range strings.SplitSeq(fields, "\r\n") {
-		if len(line) > 998 || strings.ContainsAny(line, "\r\n") {
+		if len(line) > 998 || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) {
 			t.Fatalf("line %q", line)
 		}
 		if strings.HasPrefix(line, "Action: ") && line != "Action: "+action {
