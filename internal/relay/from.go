@@ -26,7 +26,8 @@ func (s Submission) author(h header) (header, error) {
 		return h, nil
 	}
 	named, err := addresses(h.from)
-	stranger := err != nil
+	nobody := err != nil || len(named) == 0 // an empty group is a list
+	stranger := nobody
 	for _, a := range named {
 		stranger = stranger || !slices.ContainsFunc(s.Senders, a.Same)
 	}
@@ -38,7 +39,7 @@ func (s Submission) author(h header) (header, error) {
 		return s.rewrite(h), nil
 	case len(h.from) > 1:
 		return h, fault.New(fault.Denied, op, "it has %d From headers", len(h.from)).WithHint("one From header is allowed")
-	case err != nil:
+	case nobody:
 		return h, fault.New(fault.Denied, op, "its From header holds no mail address").WithHint("set the device's sender to %s", s.From)
 	}
 	return h, fault.New(fault.Denied, op, "its From header names %s", join(named)).

@@ -25,6 +25,7 @@ func TestFromMustBeASenderThatMayBeUsed(t *testing.T) {
 		"two headers":       {"From: o@contoso.com\r\nFrom: ceo@contoso.com\r\n", "2 From headers", "From: <o@contoso.com>\r\nReply-To: o@contoso.com\r\n"},
 		"folded":            {"From:\r\n =?utf-8?q?K=C3=B6nig?=\r\n\t<ceo@contoso.com>\r\n", "names ceo@contoso.com", "From: =?utf-8?q?K=C3=B6nig?= <o@contoso.com>\r\nReply-To: =?utf-8?q?K=C3=B6nig?= <ceo@contoso.com>\r\n"},
 		"no address":        {"From: scanner\r\n", "no mail address", "From: <o@contoso.com>\r\n"},
+		"an empty group":    {"From: Nobody:;\r\n", "no mail address", "From: <o@contoso.com>\r\n"},
 		"reply-to is kept":  {"From: ceo@contoso.com\r\nReply-To: x@y.example\r\n", "names ceo@contoso.com", "From: <o@contoso.com>\r\nReply-To: x@y.example\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
