@@ -73,6 +73,8 @@ func (r reply) classOfRecipient(stage string) (kind fault.Kind, ok bool) {
 		return fault.Permanent, true
 	case r.enhanced == "5.5.3": // too many in one message: those before it are taken, this one comes with the next
 		return fault.Temporary, true
+	case (r.enhanced == "5.7.3" || r.enhanced == "5.7.4") && r.code/10 != 53: // RFC 3463 §3.8: what this one asks of a message, not what we are asked for
+		return fault.Permanent, true
 	}
 	return fault.Unknown, false
 }
