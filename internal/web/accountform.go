@@ -26,7 +26,7 @@ func (s *Server) editAccount(w http.ResponseWriter, r *http.Request) {
 		s.noAccount(w, r, err)
 		return
 	}
-	s.showAccountForm(w, r, http.StatusOK, blank(accountValues(declare.AccountOf(acct))))
+	s.showAccountForm(w, r, http.StatusOK, shown(accountValues(declare.AccountOf(acct))))
 }
 
 func (s *Server) showAccountForm(w http.ResponseWriter, r *http.Request, status int, f form) {
@@ -58,6 +58,7 @@ func (s *Server) saveAccount(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := typed(r)
+	f.overtaken(accountValues(declare.AccountOf(acct)))
 	d := accountFrom(f, name)
 	if f.good() {
 		if _, err = s.apply(r, declare.Document{Accounts: []declare.Account{d}}); err != nil {

@@ -110,7 +110,7 @@ func (s *Server) alertPage(w http.ResponseWriter, r *http.Request) {
 		s.failAlert(w, r, err)
 		return
 	}
-	s.alertAs(w, r, http.StatusOK, route.Name, alertShow{form: blank(alertValues(route))})
+	s.alertAs(w, r, http.StatusOK, route.Name, alertShow{form: shown(alertValues(route))})
 }
 
 func (s *Server) alertAs(w http.ResponseWriter, r *http.Request, status int, name string, show alertShow) {
@@ -182,7 +182,8 @@ func (s *Server) createAlert(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) changeAlert(w http.ResponseWriter, r *http.Request) {
 	f, name := typed(r), r.PathValue("name")
-	if _, err := s.Alerts.AlertRoute(r.Context(), name); err != nil {
+	now, err := s.Alerts.AlertRoute(r.Context(), name)
+	if err != nil {
 		s.failAlert(w, r, err)
 		return
 	}
@@ -191,6 +192,7 @@ func (s *Server) changeAlert(w http.ResponseWriter, r *http.Request) {
 		s.testAlert(w, r, name, f, doc)
 		return
 	}
+	f.overtaken(alertValues(now))
 	s.saveAlert(w, r, name, f, doc)
 }
 
@@ -207,6 +209,7 @@ func (s *Server) saveAlert(w http.ResponseWriter, r *http.Request, saved string,
 	case !f.good():
 		s.alertAs(w, r, http.StatusUnprocessableEntity, saved, alertShow{form: f})
 	case !done[0].Password.Empty():
+		f.Values.Del(seenField) // it is another now, by this very form
 		s.alertAs(w, r, http.StatusOK, doc.Name, alertShow{form: f, made: done[0].Password, said: "Saved. The secret that signs is shown this once."})
 	default:
 		s.done(w, r, alertsPath, "Route "+doc.Name+" is saved. Test it, so that you know it reaches you.")

@@ -112,7 +112,7 @@ func (s *Server) showApp(w http.ResponseWriter, r *http.Request, status int, f f
 	}
 	p := appPage{sheet: s.sheet(w, r, name, registrations), appRow: appRow{App: a}, Redirect: s.Vault.RedirectURI(), Form: f}
 	if p.Form.Values == nil {
-		p.Form.Values = appValues(declare.AppOf(a))
+		p.Form = shown(appValues(declare.AppOf(a)))
 	}
 	if p.Proof, err = a.Shows(); err != nil {
 		s.trouble(r, &p.sheet, err, "The certificate cannot be read: make a new one.")
@@ -148,6 +148,7 @@ func (s *Server) saveApp(w http.ResponseWriter, r *http.Request) {
 		s.noApp(w, r, err)
 		return
 	}
+	f.overtaken(appValues(declare.AppOf(have)))
 	d := appFrom(f, have.Name, nil)
 	if was := declare.AppOf(have); d.Certificate == nil {
 		d.Certificate, d.HVEScope = was.Certificate, was.HVEScope

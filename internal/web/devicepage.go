@@ -64,7 +64,7 @@ func (s *Server) deviceAs(w http.ResponseWriter, r *http.Request, status int, na
 	if show.said != "" {
 		p.Note = show.said
 	}
-	f := blank(deviceValues(d))
+	f := shown(deviceValues(d))
 	if show.form != nil {
 		f = *show.form
 	}

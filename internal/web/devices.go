@@ -224,6 +224,9 @@ func (s *Server) changeDevice(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		doc.Disabled = now.Disabled // switching has a button of its own: a form that is hours old does not switch
+		f.overtaken(deviceValues(now))
+	}
+	if f.good() {
 		if _, err := s.apply(r, declare.Document{Devices: []declare.Device{doc}}); err != nil {
 			s.refused(r, &f, err, "account", "senders", "networks", "mailboxes", "from")
 		}

@@ -63,7 +63,7 @@ func (s *Server) editTask(w http.ResponseWriter, r *http.Request) {
 		s.failTask(w, r, err)
 		return
 	}
-	s.showTaskForm(w, r, http.StatusOK, blank(taskValues(t)), t.Name)
+	s.showTaskForm(w, r, http.StatusOK, shown(taskValues(t)), t.Name)
 }
 
 func (s *Server) showTaskForm(w http.ResponseWriter, r *http.Request, status int, f form, name string) {
@@ -175,7 +175,8 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) changeTask(w http.ResponseWriter, r *http.Request) {
 	f, name := typed(r), r.PathValue("name")
-	if _, err := s.Tasks.Task(r.Context(), name); err != nil {
+	now, err := s.Tasks.Task(r.Context(), name)
+	if err != nil {
 		s.failTask(w, r, err)
 		return
 	}
@@ -183,6 +184,7 @@ func (s *Server) changeTask(w http.ResponseWriter, r *http.Request) {
 		s.showTaskForm(w, r, http.StatusOK, f, name)
 		return
 	}
+	f.overtaken(taskValues(now))
 	s.saveTask(w, r, f, name, name)
 }
 
