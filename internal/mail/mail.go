@@ -177,6 +177,8 @@ type Envelope struct {
 	EightBit bool      `json:"eight_bit,omitempty"` // the body has octets above 127 (RFC 6152)
 	UTF8     bool      `json:"utf8,omitempty"`      // addresses or headers need SMTPUTF8 (RFC 6531)
 
+	InDoubt bool `json:"-"` // its recipients may have got it by Graph
+
 	Notice  Notice            `json:"notice,omitzero"`
 	Notices []RecipientNotice `json:"notices,omitempty"` // parallel to To; nil: nothing was said
 }

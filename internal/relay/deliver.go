@@ -150,6 +150,7 @@ func (r *Relay) send(ctx context.Context, c *link, l lease, part []*Recipient) (
 	defer func() { _ = body.Close() }()
 	env := mail.Envelope{ID: m.ID, From: m.From, EightBit: m.EightBit, UTF8: m.UTF8, Notice: m.Notice}
 	for _, rcpt := range part {
+		env.InDoubt = env.InDoubt || rcpt.InDoubt
 		env.To, env.Notices = append(env.To, rcpt.Address), append(env.Notices, rcpt.RecipientNotice)
 	}
 	return c.Send(ctx, env, m.Size, &leasedBody{body, func() error { return l.holds(ctx) }}, l.holds)

@@ -94,7 +94,11 @@ func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, bod
 	if err != nil {
 		return res, err
 	}
-	reply, err := b.earlier(ctx, env.ID, letter)
+	since, err := b.g.Doubts.Doubt(ctx, env.ID)
+	if err != nil {
+		return res, fault.Wrap(fault.Temporary, "see whether Graph has the message", err)
+	}
+	reply, err := b.earlier(ctx, since, letter)
 	res.InDoubt = err != nil
 	if err == nil && reply == nil {
 		reply, err = b.hand(ctx, env.ID, letter, ours)
@@ -111,13 +115,12 @@ func (b *letterbox) Send(ctx context.Context, env mail.Envelope, size int64, bod
 	return res, nil
 }
 
-// earlier finds out what became of an earlier try: a reply when it went out, neither
-// reply nor error when it did not, and may be sent now. While that cannot be known the
-// message waits.
-func (b *letterbox) earlier(ctx context.Context, id string, letter *graph.Letter) (*fault.Reply, error) {
-	since, err := b.g.Doubts.Doubt(ctx, id)
-	if err != nil || since.IsZero() {
-		return nil, fault.Wrap(fault.Temporary, "see whether Graph has the message", err)
+// earlier finds out what became of an earlier try, if there was one: a reply when it went
+// out, neither reply nor error when it did not, and may be sent now. While that cannot be
+// known the message waits.
+func (b *letterbox) earlier(ctx context.Context, since time.Time, letter *graph.Letter) (*fault.Reply, error) {
+	if since.IsZero() {
+		return nil, nil //nolint:nilnil // there was none
 	}
 	age := b.g.Now().Sub(since)
 	if age >= settleAfter { // what is still a draft will never be sent by itself

@@ -171,6 +171,27 @@ func TestServersOwnLimitSplitsToo(t *testing.T) {
 	})
 }
 
+// Whoever is handed a part that may have been sent is told so.
+func TestPartInDoubtIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		var told []bool
+		s.sendAs = func(_ context.Context, n int, env mail.Envelope) (smtp.Result, error) {
+			told = append(told, env.InDoubt)
+			if n == 1 {
+				return smtp.Result{InDoubt: true}, &fault.Error{Kind: fault.Temporary, Op: "graph sendMail", Err: errors.New("EOF"), Ambiguous: true}
+			}
+			return taken(), nil
+		}
+		s.run()
+		s.accept("scan", people(2)...)
+		s.after(time.Minute)
+		if !slices.Equal(told, []bool{false, true}) {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
 func TestFlukeIsTriedOnceMore(t *testing.T) {
 	t.Parallel()
 	for name, flukes := range map[string]int{"passes": 1, "stays": 2} {

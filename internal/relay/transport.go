@@ -194,7 +194,7 @@ func (f *fork) Send(ctx context.Context, env mail.Envelope, size int64, body io.
 	if doubt.IsZero() && (f.prefer == OverSMTP || size > f.way.Large && !f.off) {
 		err := f.openSMTP(ctx)
 		if err == nil {
-			f.last = over(f.smtp)
+			f.last, env.InDoubt = over(f.smtp), false
 			return f.smtp.Send(ctx, env, size, body, ours)
 		}
 		if !errors.Is(err, errSwitchedOff) {

@@ -31,7 +31,12 @@ type submission struct {
 }
 
 // Send needs no lease of its own: the end of the body makes the server take the message.
+// What Graph may have sent comes here when the account may use Graph no longer, and waits.
 func (s submission) Send(ctx context.Context, env mail.Envelope, size int64, body io.Reader, _ Ours) (smtp.Result, error) {
+	if env.InDoubt {
+		err := fault.New(fault.Temporary, "send by SMTP", "Graph may have sent it already, and the account may not use Graph any more, so nobody can look")
+		return smtp.Result{InDoubt: true}, err.WithHint("add graph to the account's purposes again until this message is gone; or look into Sent Items, and delete it here")
+	}
 	return s.Conn.Send(ctx, env, size, body)
 }
 

@@ -181,6 +181,31 @@ func TestOpenSignsIn(t *testing.T) {
 }
 
 // From a submission to the upstream server, over real connections.
+// Whoever takes Graph away from an account leaves nobody to ask: what Graph may have sent
+// does not go by SMTP.
+func TestInDoubtDoesNotGoBySMTP(t *testing.T) {
+	t.Parallel()
+	e := newUpstream(t, "XOAUTH2")
+	o := &office{e: e, tokens: []string{"fresh"}}
+	up, err := (&relay.SMTP{Routes: o, Tokens: o}).Open(t.Context(), "office")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Abort()
+	env := mail.Envelope{From: mail.Address{Local: "office", Domain: "contoso.com"}, To: []mail.Address{{Local: "a", Domain: "example.net"}}, InDoubt: true}
+	for _, env.InDoubt = range []bool{true, false} {
+		res, err := up.Send(t.Context(), env, 0, strings.NewReader("Date: x\n\ntext\n"), relay.Unqueued)
+		if env.InDoubt && (!errors.Is(err, fault.Temporary) || fault.HintOf(err) == "" || !up.Usable()) || res.Accepted == env.InDoubt || res.InDoubt != env.InDoubt {
+			t.Errorf("in doubt %v: %+v, %v", env.InDoubt, res, err)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.mails) != 1 {
+		t.Errorf("the server got %d messages", len(e.mails))
+	}
+}
+
 func TestAllTheWay(t *testing.T) {
 	t.Parallel()
 	e := newUpstream(t, "XOAUTH2")
