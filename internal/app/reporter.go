@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 
 	"postern/internal/mail"
 	"postern/internal/relay"
@@ -35,7 +36,7 @@ const (
 )
 
 func fitness(acct vault.Account, failed relay.Message) int {
-	home := acct.Mailbox.Domain == failed.From.Domain
+	home := strings.EqualFold(acct.Mailbox.Domain, failed.From.Domain)
 	switch {
 	case acct.State != vault.Active, acct.Simulate && acct.Name != failed.Account: // it would reach nobody
 		return unfit

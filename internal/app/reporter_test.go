@@ -28,6 +28,7 @@ func TestWhoReports(t *testing.T) {
 		"one that only pretends":   {simulated, unfit},
 		"one that only fetches":    {account("other", "contoso.com", vault.IMAP), unfit},
 		"HVE to its own domain":    {account("bulk", "contoso.com", vault.HVE), onlyInside},
+		"a domain in capitals":     {account("bulk", "Contoso.COM", vault.HVE), onlyInside},
 		"HVE to some other domain": {account("bulk", "fabrikam.com", vault.HVE), unfit},
 	} {
 		if got := fitness(c.account, failed); got != c.want {
