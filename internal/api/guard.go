@@ -25,7 +25,10 @@ var errNoToken = errors.New("no valid token")
 // request would cost more than the request.
 const usedEvery = time.Minute
 
-type tokenKey struct{}
+type (
+	tokenKey  struct{}
+	deviceKey struct{}
+)
 
 // caller is the token that a request came with.
 func caller(ctx context.Context) door.Token {
@@ -33,7 +36,14 @@ func caller(ctx context.Context) door.Token {
 	return t
 }
 
-// guarded lets requests through that have a token with the operation's scope.
+// deviceOfCaller is the device that the caller's token is bound to, the zero one without.
+func deviceOfCaller(ctx context.Context) door.Device {
+	d, _ := ctx.Value(deviceKey{}).(door.Device)
+	return d
+}
+
+// guarded lets requests through that have a token with the operation's scope. One of a
+// device may nothing that the device may not: it may be switched off, or be elsewhere.
 func (s *server) guarded(scope door.Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		t, err := s.admit(ctx.Context(), ctx.Header("Authorization"), addrOf(ctx.RemoteAddr()), scope)
@@ -41,8 +51,28 @@ func (s *server) guarded(scope door.Scope) func(huma.Context, func(huma.Context)
 			s.refuse(ctx, err)
 			return
 		}
-		next(huma.WithValue(ctx, tokenKey{}, t))
+		d, err := s.deviceOf(ctx.Context(), t, ctx.RemoteAddr())
+		if err != nil {
+			s.refuse(ctx, err)
+			return
+		}
+		next(huma.WithValue(huma.WithValue(ctx, tokenKey{}, t), deviceKey{}, d))
 	}
+}
+
+// deviceOf is a token's device, as long as it is let in.
+func (s *server) deviceOf(ctx context.Context, t door.Token, remote string) (door.Device, error) {
+	if t.Device == "" {
+		return door.Device{}, nil
+	}
+	d, err := s.Identities.Device(ctx, t.Device)
+	if errors.Is(err, fault.NotFound) {
+		return d, fault.New(fault.Denied, "check token", "the token's device is gone")
+	}
+	if err != nil {
+		return d, err
+	}
+	return d, letIn(d, remote)
 }
 
 func (s *server) admit(ctx context.Context, header string, from netip.Addr, scope door.Scope) (door.Token, error) {

@@ -105,15 +105,23 @@ func few(to []mail.Address) error {
 
 // may asks what does not depend on the message.
 func (in Intake) may(ctx context.Context, h Handed) error {
-	const op = "accept message"
-	d := h.Device
+	if err := letIn(h.Device, h.RemoteAddr); err != nil {
+		return err
+	}
+	return in.Pace(ctx, h.Device)
+}
+
+// letIn refuses a device that is switched off, or is where it may not be; remote is ""
+// for one on this machine.
+func letIn(d door.Device, remote string) error {
+	const op = "let the device in"
 	switch {
 	case d.Disabled:
 		return fault.New(fault.Denied, op, "the device %s is disabled", d.Name).WithHint("enable it in the document and apply")
-	case h.RemoteAddr != "" && !d.Policy.From(addrOf(h.RemoteAddr)):
-		return fault.New(fault.Denied, op, "the device %s may not come from %s", d.Name, addrOf(h.RemoteAddr)).WithHint("add that address to its networks")
+	case remote != "" && !d.Policy.From(addrOf(remote)):
+		return fault.New(fault.Denied, op, "the device %s may not come from %s", d.Name, addrOf(remote)).WithHint("add that address to its networks")
 	}
-	return in.Pace(ctx, d)
+	return nil
 }
 
 // Pace holds a device to what it may send in a minute, whichever process took it.

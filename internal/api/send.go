@@ -99,10 +99,7 @@ func (s *server) send(ctx context.Context, in *sendInput) (*sendOutput, error) {
 // sent with it. The store notes the key in the commit of the message, so that neither
 // a crash nor two requests at once can send twice.
 func (s *server) sendOnce(ctx context.Context, in *sendInput) (id string, replayed bool, err error) {
-	device, err := s.device(ctx)
-	if err != nil {
-		return "", false, err
-	}
+	device := deviceOfCaller(ctx)
 	sum := in.digest()
 	in.body = io.TeeReader(&bounded{r: in.body, left: s.largest(in), limit: s.largest(in)}, sum)
 	if in.Key == "" {
@@ -141,14 +138,6 @@ func (in *sendInput) digest() hash.Hash {
 	head, _ := json.Marshal([]any{in.Type, in.From, in.To}) // strings cannot fail
 	sum.Write(head)
 	return sum
-}
-
-func (s *server) device(ctx context.Context) (door.Device, error) {
-	d, err := s.Identities.Device(ctx, caller(ctx).Device)
-	if errors.Is(err, fault.NotFound) {
-		err = fault.New(fault.Denied, "accept message", "the token's device is gone")
-	}
-	return d, err
 }
 
 func (in *sendInput) json() bool {
