@@ -104,5 +104,6 @@ func (r *Registry) Join(ctx context.Context, token, password, again secret.Text,
 	if _, err := r.Store.EndLogins(ctx, u.ID, ""); err != nil {
 		return Entry{}, err
 	}
+	u.Hash = phc
 	return r.admit(ctx, u, u.TOTP, from)
 }

@@ -66,24 +66,31 @@ func (r *Registry) prove(ctx context.Context, u User, login string, password sec
 	return nil
 }
 
-// admit begins a session, a half one when the one-time code is still to come.
+// admit begins a session, a half one when the one-time code is still to come. The user is
+// looked at again when it is there: whoever has changed the password since it was proven,
+// or shut the user out, has ended the sessions that were there by then, or is seen here.
 func (r *Registry) admit(ctx context.Context, u User, half bool, from From) (Entry, error) {
 	key, s := newSession(u.ID, half, from, r.Now())
 	if err := r.Store.AddLogin(ctx, s); err != nil {
 		return Entry{}, err
 	}
-	if half {
-		return Entry{Key: key, User: u, Half: true}, nil
-	}
+	proven := u.Hash
 	_, u, err := r.Store.ChangeUser(ctx, u.ID, func(u *User, _ []User) error {
-		if u.Disabled {
+		switch {
+		case u.Disabled:
 			return fault.New(fault.Denied, loggingIn, "the user is disabled")
+		case u.Hash != proven:
+			return fault.New(fault.Denied, loggingIn, "the password was changed just now").WithHint("log in with the new one")
+		case !half:
+			u.LastLogin = s.Created
 		}
-		u.LastLogin = s.Created
 		return nil
 	})
 	if err != nil {
 		return Entry{}, errors.Join(err, r.Store.EndLogin(context.WithoutCancel(ctx), s.ID))
+	}
+	if half {
+		return Entry{Key: key, User: u, Half: true}, nil
 	}
 	r.Log.InfoContext(ctx, "somebody logged in", "user", u.Name, "remote", from.Address)
 	return Entry{Key: key, User: u}, nil

@@ -29,6 +29,7 @@ type room struct {
 	time  time.Time
 	kept  map[string]secret.Text
 	deeds []people.Deed
+	proof func() // done once while a password is checked; nil: nothing
 }
 
 func newRoom(t *testing.T, provider *people.Provider) *room {
@@ -46,9 +47,15 @@ func newRoom(t *testing.T, provider *people.Provider) *room {
 			return nil
 		},
 		Passwords: people.Passwords{
-			New:    func() secret.Text { return secret.New("made-up-password") },
-			Hash:   func(p secret.Text) (string, error) { return "hashed " + p.Reveal(), nil },
-			Verify: func(hash string, p secret.Text) bool { return hash == "hashed "+p.Reveal() },
+			New:  func() secret.Text { return secret.New("made-up-password") },
+			Hash: func(p secret.Text) (string, error) { return "hashed " + p.Reveal(), nil },
+			Verify: func(hash string, p secret.Text) bool {
+				if now := r.proof; now != nil {
+					r.proof = nil
+					now()
+				}
+				return hash == "hashed "+p.Reveal()
+			},
 		},
 	})
 	return r
@@ -433,4 +440,35 @@ func (r *room) later(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.time = r.time.Add(d)
+}
+
+// Somebody who logs in with the old password just when it changes is not in afterwards,
+// nor half in: a change of password ends all logins.
+func TestTheOldPasswordIsOverAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, totp := range map[string]bool{"password only": false, "with one-time codes": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRoom(t, nil)
+			from := people.From{Address: "192.0.2.1"}
+			u, old, err := r.Add(t.Context(), "cli:root", people.NewUser{Name: "jane", Role: people.Admin, Way: people.ByPassword})
+			ok(t, err)
+			if totp {
+				_, _, err = r.Store.ChangeUser(t.Context(), u.ID, func(u *people.User, _ []people.User) error { u.TOTP = true; return nil })
+				ok(t, err)
+			}
+			_, invitation, err := r.Invite(t.Context(), "cli:root", "jane")
+			ok(t, err)
+			r.proof = func() {
+				_, err := r.Join(t.Context(), invitation, secret.New(good), secret.New(good), from)
+				ok(t, err)
+			}
+			if e, err := r.Login(t.Context(), "jane", old, from); !errors.Is(err, fault.Denied) {
+				t.Errorf("the old password lets in, half %t: %v", e.Half, err)
+			}
+			if all, err := r.Store.Logins(t.Context(), u.ID); err != nil || len(all) != 1 {
+				t.Errorf("%d logins, want the new one: %v", len(all), err)
+			}
+		})
+	}
 }
