@@ -98,18 +98,26 @@ type Done struct {
 	First   error // why the first of them was skipped
 }
 
-// DoAll acts on every message the filter finds, a page at a time. tell hears of each;
-// it may be nil.
-func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, tell func(Done)) (Done, error) {
-	var done Done
+// DoAll acts on every message the filter finds, a page at a time, but on none that comes
+// meanwhile: nobody has seen those. tell hears of each; it may be nil.
+func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, tell func(Done)) (done Done, err error) {
+	newest := f
+	newest.Newest, newest.After, newest.Limit = true, "", 1
+	page, err := o.Relay.cfg.Store.Messages(ctx, newest)
+	if err != nil || len(page) == 0 {
+		return done, err
+	}
+	last := page[0].ID
 	f.Limit = 500
-	for {
+	for f.Newest || f.After < last {
 		page, err := o.Relay.cfg.Store.Messages(ctx, f)
 		if err != nil || len(page) == 0 {
 			return done, err
 		}
 		for _, m := range page {
-			f.After = m.ID
+			if f.After = m.ID; m.ID > last {
+				continue
+			}
 			err := o.Do(ctx, who, act, m.ID)
 			switch {
 			case err == nil:
@@ -127,4 +135,5 @@ func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, t
 			}
 		}
 	}
+	return done, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postern/internal/fault"
 	"postern/internal/relay"
@@ -92,5 +93,30 @@ func TestBulkActionsGoOnAfterWhatCannotBeDone(t *testing.T) {
 	counts, err := s.Counts(t.Context())
 	if err != nil || counts[relay.Held] != 1203 {
 		t.Errorf("counts %v %v", counts, err)
+	}
+}
+
+// Whoever deletes all there is has not seen what comes meanwhile.
+func TestBulkActionsLeaveWhatComesMeanwhile(t *testing.T) {
+	t.Parallel()
+	o, s, _ := operated(t)
+	now := time.Now()
+	o.Relay = relay.New(relay.Config{Store: s, Now: func() time.Time {
+		now = now.Add(time.Millisecond) // so that ids are in the order in which they were made
+		return now
+	}})
+	queued(t, o, 3)
+	var late []string
+	done, err := o.DoAll(t.Context(), "cli:root", relay.Delete, relay.Filter{}, func(relay.Done) {
+		if len(late) < 9 {
+			late = append(late, queued(t, o, 1)...)
+		}
+	})
+	if err != nil || done.Changed != 3 {
+		t.Errorf("done %+v, %v", done, err)
+	}
+	left, err := s.Messages(t.Context(), relay.Filter{})
+	if err != nil || len(left) != len(late) || len(late) != 3 {
+		t.Errorf("%d of %d that came meanwhile are left, %v", len(left), len(late), err)
 	}
 }
