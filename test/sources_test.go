@@ -114,10 +114,10 @@ func found(t *testing.T, source fetch.Source, q mailbox.Query, n int) (uint32, [
 	t.Helper()
 	v, ids, err := source.Search(t.Context(), q)
 	noError(t, err)
-	if len(ids) != n {
-		t.Fatalf("%d messages are found, want %d", len(ids), n)
+	if ids.Len() != n {
+		t.Fatalf("%d messages are found, want %d", ids.Len(), n)
 	}
-	return v, ids
+	return v, slices.Collect(ids.All())
 }
 
 // take reads messages whole. What a server cannot give is "error: kind".
@@ -504,7 +504,7 @@ func (s *sourceSuite) searches(t *testing.T) {
 		if errors.Is(err, fault.NeedsAdmin) && strings.Contains(raw, "ü") && fault.HintOf(err) != "" {
 			continue // the server knows ASCII only, and Postern says so
 		}
-		if err != nil || len(ids) != want {
+		if err != nil || ids.Len() != want {
 			t.Errorf("%s finds %v (%v), want %d", raw, ids, err, want)
 		}
 	}

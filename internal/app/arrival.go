@@ -62,11 +62,16 @@ func (l lookout) look(ctx context.Context, messageID string) (there bool, err er
 	if err != nil {
 		return false, err
 	}
-	ids = slices.DeleteFunc(ids[max(len(ids)-newest, 0):], func(id string) bool { return l.seen[id] })
-	if len(ids) == 0 {
+	var late []string
+	for i := max(ids.Len()-newest, 0); i < ids.Len(); i++ {
+		if id := ids.At(i); !l.seen[id] {
+			late = append(late, id)
+		}
+	}
+	if len(late) == 0 {
 		return false, nil
 	}
-	err = source.Describe(ctx, validity, ids, true, func(b mailbox.Brief) {
+	err = source.Describe(ctx, validity, late, true, func(b mailbox.Brief) {
 		l.seen[b.ID] = true
 		there = there || idIn(b.Header) == messageID
 	})

@@ -28,7 +28,7 @@ func TestBothProtocolsOpen(t *testing.T) {
 	for _, protocol := range []fetch.Protocol{fetch.IMAP, fetch.POP3} {
 		source, err := sources{s.App, &seats{}}.Open(t.Context(), "scan", protocol)
 		s.must(err)
-		if _, ids, err := source.Search(t.Context(), mailbox.Query{}); err != nil || len(ids) != 1 || source.Mailbox() != "scan@contoso.com" {
+		if _, ids, err := source.Search(t.Context(), mailbox.Query{}); err != nil || ids.Len() != 1 || source.Mailbox() != "scan@contoso.com" {
 			t.Errorf("%s: %s has %v, %v", protocol, source.Mailbox(), ids, err)
 		}
 		if _, watches := source.(fetch.Watcher); watches != (protocol == fetch.IMAP) {

@@ -202,7 +202,7 @@ func (s imapSession) open(ctx context.Context, folder string, mailbox mail.Addre
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s of %s opens for reading: %s, %d unread.", folder, mailbox, count(int(status.Messages), "message", "messages"), len(unread)), nil
+	return fmt.Sprintf("%s of %s opens for reading: %s, %d unread.", folder, mailbox, count(int(status.Messages), "message", "messages"), unread.Len()), nil
 }
 
 func unreadOnes() mailbox.Query { return mailbox.Query{Unread: true} }

@@ -19,8 +19,8 @@ type contents struct {
 // newContents makes the contents of a folder as it was listed just now. Others matter
 // though they are not in the list; what was settled before, on another connection, stays
 // so, and may be in the list the next time.
-func newContents(listed []string, others iter.Seq[string], settled mailbox.IDs) *contents {
-	c := &contents{ids: mailbox.NewIDs(slices.Values(listed)), listed: len(listed)}
+func newContents(listed mailbox.IDs, others iter.Seq[string], settled mailbox.IDs) *contents {
+	c := &contents{ids: listed, listed: listed.Len()}
 	var absent []string
 	for _, more := range []iter.Seq[string]{others, settled.All()} {
 		for id := range more {
@@ -31,7 +31,7 @@ func newContents(listed []string, others iter.Seq[string], settled mailbox.IDs) 
 	}
 	if len(absent) > 0 {
 		slices.Sort(absent)
-		c.ids = mailbox.NewIDs(slices.Values(append(slices.Clip(listed), slices.Compact(absent)...)))
+		c.ids = listed.With(slices.Compact(absent)...)
 	}
 	c.known, c.settled = make([]bool, c.ids.Len()), make([]bool, c.ids.Len())
 	for id := range settled.All() {
@@ -44,17 +44,6 @@ func newContents(listed []string, others iter.Seq[string], settled mailbox.IDs) 
 func (c *contents) has(id string) bool {
 	i, there := c.ids.Find(id)
 	return there && i < c.listed
-}
-
-// all are the messages listed.
-func (c *contents) all() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for i := range c.listed {
-			if !yield(c.ids.At(i)) {
-				return
-			}
-		}
-	}
 }
 
 func (c *contents) know(id string) {

@@ -329,14 +329,14 @@ func (l *line) Folders(context.Context) ([]mailbox.Folder, error) {
 
 func (l *line) Use(folder string) { l.folder = folder }
 
-func (l *line) Search(_ context.Context, q mailbox.Query) (uint32, []string, error) {
+func (l *line) Search(_ context.Context, q mailbox.Query) (uint32, mailbox.IDs, error) {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	if err := l.p.check("search", ""); err != nil {
-		return 0, nil, err
+		return 0, mailbox.IDs{}, err
 	}
 	if l.p.searched = append(l.p.searched, l.folder); l.folder == "Vanished" {
-		return 0, nil, fault.New(fault.NotFound, "search", "no such folder")
+		return 0, mailbox.IDs{}, fault.New(fault.NotFound, "search", "no such folder")
 	}
 	var uids []string
 	for uid, m := range l.p.inbox {
@@ -345,7 +345,7 @@ func (l *line) Search(_ context.Context, q mailbox.Query) (uint32, []string, err
 		}
 	}
 	slices.SortFunc(uids, byNumber)
-	return l.p.validity, uids, nil
+	return l.p.validity, mailbox.NewIDs(slices.Values(uids)), nil
 }
 
 func (l *line) valid(op string, v uint32, uid string) error {

@@ -28,11 +28,11 @@ func (r *run) folder(ctx context.Context, src Source, name string) error {
 	if err != nil {
 		return err
 	}
-	known, err := r.recall(ctx)
+	looked, err := r.recall(ctx)
 	if err != nil {
 		return err
 	}
-	if done, err := r.cutOff(ctx, known); done || err != nil {
+	if done, err := r.cutOff(ctx, looked); done || err != nil {
 		return err
 	}
 	failed, err := r.settle(ctx, src, unfinished)
@@ -83,15 +83,18 @@ func (r *run) leaveFolder() {
 	}
 }
 
-// recall has the ledger tell which messages need not be looked at, and how many of the
-// folder it knows.
-func (r *run) recall(ctx context.Context) (known int, err error) {
+// recall has the ledger tell which messages need not be looked at, and whether the task
+// has looked into the folder before.
+func (r *run) recall(ctx context.Context) (looked bool, err error) {
+	half := false
 	err = r.cfg.Ledger.Known(ctx, r.task.Name, r.place, r.validity, func(uid string, state EntryState) {
-		if known++; !r.opts.Everything || state == EntryFailed { // that is tried again for what it is
+		looked = true
+		half = half || uid == cutOffMark && state == cutOffBegun
+		if !r.opts.Everything || state == EntryFailed { // that is tried again for what it is
 			r.here.know(uid)
 		}
 	})
-	return known, ledgerError(err)
+	return looked && !half, ledgerError(err)
 }
 
 // room says how many messages of n this run may still look at.
@@ -117,20 +120,35 @@ func (r *run) octets() int64 {
 	return groupBytes
 }
 
-// cutOffMark stands in the ledger, under no message's id, for the cut-off being made.
-const cutOffMark = ""
+// cutOffMark stands in the ledger, under no message's id, for the cut-off: it was begun,
+// and is made when the mark is Seen.
+const (
+	cutOffMark  = ""
+	cutOffBegun = NoMatch
+)
 
 // cutOff is for protocols that do not tell when a message arrived: what is there when
-// the task first looks is what was there before.
-func (r *run) cutOff(ctx context.Context, known int) (done bool, err error) {
-	if r.task.protocol() != POP3 || r.task.Source.Start == StartAll || known > 0 || r.opts.Everything {
+// the task first looks is what was there before. One that was cut short is made anew.
+func (r *run) cutOff(ctx context.Context, looked bool) (done bool, err error) {
+	if r.task.protocol() != POP3 || r.task.Source.Start == StartAll || looked || r.opts.Everything {
 		return false, nil
 	}
-	seen := []*parcel{{Entry: Entry{Key: r.key(cutOffMark), State: Seen, Reason: "what was there before is left alone"}}}
-	for id := range r.here.all() {
-		seen = append(seen, &parcel{Entry: Entry{Key: r.key(id), State: Seen}})
+	mark := func(state EntryState) *parcel {
+		return &parcel{Entry: Entry{Key: r.key(cutOffMark), State: state, Reason: "what was there before is left alone"}}
 	}
-	return true, r.put(ctx, seen...)
+	if err := r.put(ctx, mark(cutOffBegun)); err != nil {
+		return true, err
+	}
+	for some := range slices.Chunk(r.here.open(), describedAtOnce) {
+		seen := make([]*parcel, 0, len(some))
+		for _, id := range r.here.pick(some) {
+			seen = append(seen, &parcel{Entry: Entry{Key: r.key(id), State: Seen}})
+		}
+		if err := r.put(ctx, seen...); err != nil {
+			return true, err
+		}
+	}
+	return true, r.put(ctx, mark(Seen))
 }
 
 // settle makes the outstanding actions of earlier runs in this folder, and returns the

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -360,6 +361,51 @@ func TestPOP3CutOff(t *testing.T) {
 	empty.post.deliver(message("1", "a.pdf", "first"), time.Time{})
 	if r := empty.run(t); r.Saved != 1 {
 		t.Errorf("the first message after the cut-off: %+v", r)
+	}
+}
+
+// brittle is a ledger that takes so many writes.
+type brittle struct {
+	*memory
+	left int
+}
+
+var errBrittle = errors.New("no more")
+
+func (b *brittle) PutEntries(ctx context.Context, es ...Entry) error {
+	if b.left--; b.left < 0 {
+		return errBrittle
+	}
+	return b.memory.PutEntries(ctx, es...)
+}
+
+// TestPOP3CutOffCutShort: what a look that came to no end had not entered yet is not taken
+// for new mail by the next.
+func TestPOP3CutOffCutShort(t *testing.T) {
+	t.Parallel()
+	p := newPost()
+	for i := range 2*describedAtOnce + 1 {
+		p.deliver(message(strconv.Itoa(i+1), "a.pdf", "old"), time.Time{})
+	}
+	p.validity = 0
+	b := newBench(t, p, func(task *Task) { task.Source.Protocol, task.Source.Start = POP3, StartNew })
+	whole := b.Fetcher
+	for writes := range 4 {
+		b.Fetcher = New(Config{
+			Ledger: &brittle{b.ledger, writes}, Sources: p, Holder: "node", Now: func() time.Time { return b.now },
+			Pause: time.Millisecond, MaxMessage: 8 << 20,
+		})
+		if r, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, errBrittle) || r.Saved+r.Looked > 0 {
+			t.Fatalf("after %d writes: %+v, %v", writes, r, err)
+		}
+	}
+	b.Fetcher = whole
+	if r := b.run(t); r.Saved+r.Looked != 0 || p.bodies != 0 {
+		t.Errorf("what was there before was taken: %+v", r)
+	}
+	p.deliver(message("new", "c.pdf", "new"), time.Time{})
+	if r := b.run(t); r.Saved != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 

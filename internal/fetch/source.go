@@ -47,7 +47,7 @@ type Source interface {
 	Use(folder string)
 	// Search returns the folder's UIDVALIDITY and the ids of the messages in it that
 	// the query finds, each once, the oldest first. fault.NotFound when there is no such folder.
-	Search(ctx context.Context, q mailbox.Query) (uidValidity uint32, ids []string, err error)
+	Search(ctx context.Context, q mailbox.Query) (uidValidity uint32, ids mailbox.IDs, err error)
 	// Describe tells about those of the messages that are still there, with their
 	// headers or without, in any order.
 	Describe(ctx context.Context, uidValidity uint32, ids []string, headers bool, each func(mailbox.Brief)) error

@@ -77,6 +77,22 @@ func (l IDs) Find(id string) (i int, there bool) {
 	return at(n), true
 }
 
+// With is the list with more ids behind it, which it has not.
+func (l IDs) With(more ...string) IDs {
+	return NewIDs(func(yield func(string) bool) {
+		for id := range l.All() {
+			if !yield(id) {
+				return
+			}
+		}
+		for _, id := range more {
+			if !yield(id) {
+				return
+			}
+		}
+	})
+}
+
 // All are the ids, in the order that they were given in.
 func (l IDs) All() iter.Seq[string] {
 	return func(yield func(string) bool) {

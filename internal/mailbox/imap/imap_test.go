@@ -138,10 +138,10 @@ func TestFolder(t *testing.T) {
 			c := signIn(t, memory(t, mail.Implicit, tt.caps, letter, letter+"two", letter+"three"))
 			f := c.Source(user)
 			v, uids, err := f.Search(ctx, mailbox.Query{Unread: true})
-			if err != nil || !slices.Equal(uids, []string{"1", "2", "3"}) {
+			if err != nil || !slices.Equal(slices.Collect(uids.All()), []string{"1", "2", "3"}) {
 				t.Fatalf("%v, %v", uids, err)
 			}
-			if _, late, err := f.Search(ctx, mailbox.Query{Since: time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)}); err != nil || len(late) != 0 {
+			if _, late, err := f.Search(ctx, mailbox.Query{Since: time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)}); err != nil || late.Len() != 0 {
 				t.Errorf("since: %v, %v", late, err)
 			}
 			about := make(map[string]mailbox.Brief)
@@ -169,7 +169,7 @@ func TestFolder(t *testing.T) {
 			if err := f.Bodies(ctx, v+1, []string{"2"}, tell); !errors.Is(err, fault.Conflict) {
 				t.Errorf("other UIDVALIDITY: %v", err)
 			}
-			if _, unread, err := f.Search(ctx, mailbox.Query{Unread: true}); err != nil || len(unread) != 3 {
+			if _, unread, err := f.Search(ctx, mailbox.Query{Unread: true}); err != nil || unread.Len() != 3 {
 				t.Errorf("reading marked as read: %v, %v", unread, err)
 			}
 
@@ -177,10 +177,10 @@ func TestFolder(t *testing.T) {
 			must(t, f.Move(ctx, v, []string{"2", "98"}, "Archive"))
 			must(t, f.Move(ctx, v, []string{"2"}, "Archive")) // gone: nothing happens
 			must(t, f.Delete(ctx, v, []string{"3"}))
-			if _, left, err := f.Search(ctx, mailbox.Query{}); err != nil || !slices.Equal(left, []string{"1"}) {
+			if _, left, err := f.Search(ctx, mailbox.Query{}); err != nil || !slices.Equal(slices.Collect(left.All()), []string{"1"}) {
 				t.Errorf("left: %v, %v", left, err)
 			}
-			if _, unread, err := f.Search(ctx, mailbox.Query{Unread: true}); err != nil || len(unread) != 0 {
+			if _, unread, err := f.Search(ctx, mailbox.Query{Unread: true}); err != nil || unread.Len() != 0 {
 				t.Errorf("unread: %v, %v", unread, err)
 			}
 			if st, err := c.Examine(ctx, "Archive"); err != nil || st.Messages != 1 {
@@ -212,7 +212,7 @@ func TestFailedCopyDeletesNothing(t *testing.T) {
 	if err := f.Move(t.Context(), v, []string{"1"}, "Nowhere"); err == nil {
 		t.Fatal("moved to a folder that is not there")
 	}
-	if _, left, err := f.Search(t.Context(), mailbox.Query{}); err != nil || len(left) != 1 {
+	if _, left, err := f.Search(t.Context(), mailbox.Query{}); err != nil || left.Len() != 1 {
 		t.Errorf("the message is lost: %v, %v", left, err)
 	}
 }
@@ -302,7 +302,7 @@ func TestRefusedSearchIsDoneHere(t *testing.T) {
 		S: * 2 FETCH (UID 9 FLAGS () INTERNALDATE "04-Mar-2026 05:06:07 +0000")
 		S: TAG OK FETCH completed.`))
 	v, uids, err := c.Source(user).Search(t.Context(), mailbox.Query{Unread: true})
-	if err != nil || v != 14 || !slices.Equal(uids, []string{"9"}) {
+	if err != nil || v != 14 || !slices.Equal(slices.Collect(uids.All()), []string{"9"}) {
 		t.Errorf("%d %v, %v", v, uids, err)
 	}
 }

@@ -18,15 +18,15 @@ import (
 //
 // CHARSET is only sent with words outside ASCII. A server that will not search at all
 // has its work done here, as far as flags and dates go.
-func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, []string, error) {
+func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, mailbox.IDs, error) {
 	criteria, err := criteria(q)
 	if err != nil {
-		return 0, nil, err
+		return 0, mailbox.IDs{}, err
 	}
 	defer s.c.begin(ctx)()
 	st, err := s.c.enter(ctx, s.name, false) // anew: only this updates the view
 	if err != nil || st.Messages == 0 {
-		return st.UIDValidity, nil, err
+		return st.UIDValidity, mailbox.IDs{}, err
 	}
 	data, err := s.c.c.UIDSearch(criteria, nil).Wait()
 	if err == nil {
@@ -34,22 +34,25 @@ func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, []string,
 	}
 	failure := s.c.failed(ctx, "SEARCH", err)
 	if status := new(imap.Error); !errors.As(err, &status) || fault.KindOf(failure) == fault.Throttled {
-		return 0, nil, failure
+		return 0, mailbox.IDs{}, failure
 	}
 	if q.Raw != "" {
-		return 0, nil, (&fault.Error{Kind: fault.NeedsAdmin, Op: "search", Err: failure}).
+		return 0, mailbox.IDs{}, (&fault.Error{Kind: fault.NeedsAdmin, Op: "search", Err: failure}).
 			WithHint("this server does not take the search expression: use the filters of the task instead")
 	}
 	found, err := s.scan(ctx, q)
 	return st.UIDValidity, found, err
 }
 
-func ids(uids []imap.UID) []string {
-	all := make([]string, 0, len(uids))
-	for _, uid := range ascending(uids) {
-		all = append(all, decimal(uid))
-	}
-	return all
+func ids(uids []imap.UID) mailbox.IDs {
+	sorted := ascending(uids)
+	return mailbox.NewIDs(func(yield func(string) bool) {
+		for _, uid := range sorted {
+			if !yield(decimal(uid)) {
+				return
+			}
+		}
+	})
 }
 
 func criteria(q mailbox.Query) (*imap.SearchCriteria, error) {
@@ -81,7 +84,7 @@ func without(q mailbox.Query) []imap.Flag {
 }
 
 // scan does the server's work when it refuses to search.
-func (s *Source) scan(ctx context.Context, q mailbox.Query) ([]string, error) {
+func (s *Source) scan(ctx context.Context, q mailbox.Query) (mailbox.IDs, error) {
 	var found []imap.UID
 	unwanted := without(q)
 	every := imap.UIDSet{imap.UIDRange{Start: 1, Stop: 0}} // 1:*

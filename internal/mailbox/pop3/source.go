@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -113,14 +112,14 @@ func identify(all []Message) *listing {
 
 // Search returns the ids of all messages: POP3 has nothing to search by. It does not
 // tell when messages arrived, either.
-func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, []string, error) {
+func (s *Source) Search(ctx context.Context, q mailbox.Query) (uint32, mailbox.IDs, error) {
 	if q.Unread || q.Unflagged || q.Untagged != "" || q.Raw != "" {
-		return 0, nil, cannot("search")
+		return 0, mailbox.IDs{}, cannot("search")
 	}
 	if err := s.session(ctx); err != nil {
-		return 0, nil, err
+		return 0, mailbox.IDs{}, err
 	}
-	return 0, slices.Collect(s.there.ids.All()), nil
+	return 0, s.there.ids, nil
 }
 
 func cannot(op string) error {
