@@ -22,27 +22,21 @@ func (a *App) DeleteDevice(ctx context.Context, who, name string) error {
 
 // NewDevicePassword replaces a device's password and returns the new one, this once.
 func (a *App) NewDevicePassword(ctx context.Context, who, name string) (secret.Text, error) {
-	d, err := a.Store.Device(ctx, name)
+	fresh := door.NewPassword()
+	hash, err := door.HashPassword(fresh)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	fresh := door.NewPassword()
-	if d.PasswordHash, err = door.HashPassword(fresh); err != nil {
-		return secret.Text{}, err
-	}
-	return fresh, a.changing(ctx, who, "new device password", declare.Key{Kind: "device", Name: name}, "", func() error { return a.Store.PutDevice(ctx, d) })
+	return fresh, a.changing(ctx, who, "new device password", declare.Key{Kind: "device", Name: name}, "", func() error {
+		return a.Store.SetDevicePassword(ctx, name, hash)
+	})
 }
 
 // SwitchDevice lets a device in, or no more.
 func (a *App) SwitchDevice(ctx context.Context, who, name string, on bool) error {
-	d, err := a.Store.Device(ctx, name)
-	if err != nil {
-		return err
-	}
-	doc := declare.DeviceOf(d)
-	doc.Disabled = !on
-	_, err = a.ApplyAs(ctx, who, declare.Document{Devices: []declare.Device{doc}})
-	return err
+	return a.changing(ctx, who, "change device", declare.Key{Kind: "device", Name: name}, "", func() error {
+		return a.Store.SwitchDevice(ctx, name, on)
+	})
 }
 
 // deviceRoom is what the pages see of devices, once the doors are open.

@@ -40,6 +40,26 @@ func (s *Store) PutDevice(ctx context.Context, d door.Device) error {
 	})
 }
 
+// SetDevicePassword replaces a device's password, and nothing else of it.
+func (s *Store) SetDevicePassword(ctx context.Context, name, hash string) error {
+	return s.setDevice(ctx, "save device password", name, `UPDATE devices SET password_hash = $2 WHERE name = $1`, hash)
+}
+
+// SwitchDevice lets a device in or no more, and changes nothing else of it.
+func (s *Store) SwitchDevice(ctx context.Context, name string, on bool) error {
+	return s.setDevice(ctx, "switch device", name, `UPDATE devices SET disabled = $2 WHERE name = $1`, !on)
+}
+
+func (s *Store) setDevice(ctx context.Context, op, name, update string, value any) error {
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		n, err := exec(ctx, tx, update, name, value)
+		if err == nil && n == 0 {
+			err = subject{"device", name}.missing()
+		}
+		return err
+	})
+}
+
 // DeleteDevice is part of [door.Devices].
 func (s *Store) DeleteDevice(ctx context.Context, name string) error {
 	return s.writes.do(ctx, "delete device", func(ctx context.Context, tx querier) error {

@@ -36,6 +36,14 @@ func TestDevices(t *testing.T) {
 		ok(t, s.PutDevice(ctx, put))
 		got(t, want)(s.Device(ctx, "printer"))
 		got(t, []door.Device{want})(s.Devices(ctx))
+		ok(t, s.SwitchDevice(ctx, "printer", true))
+		want.Disabled = false
+		got(t, want)(s.Device(ctx, "printer"))
+		ok(t, s.SetDevicePassword(ctx, "printer", "third"))
+		want.PasswordHash = "third"
+		got(t, want)(s.Device(ctx, "printer"))
+		failed(t, s.SwitchDevice(ctx, "nobody", true), fault.NotFound)
+		failed(t, s.SetDevicePassword(ctx, "nobody", "x"), fault.NotFound)
 		ok(t, s.DeleteDevice(ctx, "printer"))
 		got(t, []door.Device(nil))(s.Devices(ctx))
 	})
