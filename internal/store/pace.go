@@ -163,7 +163,7 @@ func spend(ctx context.Context, tx querier, account string, spent relay.Spent) e
 	return err
 }
 
-// ForgetSends is part of [relay.Store].
+// ForgetSends is part of [relay.Store]. It runs often, and so is where a clock is put right.
 func (s *Store) ForgetSends(ctx context.Context, now time.Time) error {
 	if err := s.forgetTwins(ctx, now); err != nil {
 		return err
@@ -172,7 +172,24 @@ func (s *Store) ForgetSends(ctx context.Context, now time.Time) error {
 		if _, err := exec(ctx, tx, `DELETE FROM sends WHERE at <= $1`, millis(now.Add(-day))); err != nil {
 			return err
 		}
-		_, err := exec(ctx, tx, `DELETE FROM paces WHERE until <= $1`, millis(now))
-		return err
+		if _, err := exec(ctx, tx, `DELETE FROM paces WHERE until <= $1`, millis(now)); err != nil {
+			return err
+		}
+		return putRight(ctx, tx, now)
 	})
+}
+
+// putRight brings back from the future what a clock that was ahead has put there: sends
+// count as made now, and messages that nobody has tried yet are due.
+func putRight(ctx context.Context, tx querier, now time.Time) error {
+	future := millis(now.Add(minute)) // no two nodes are that far apart
+	n, err := exec(ctx, tx, `UPDATE sends SET at = $1 WHERE at > $2`, millis(now), future)
+	if err != nil || n == 0 {
+		return err
+	}
+	if _, err := exec(ctx, tx, `DELETE FROM paces`); err != nil { // the next claim looks anew
+		return err
+	}
+	_, err = exec(ctx, tx, `UPDATE messages SET not_before = $1 WHERE state = 'queued' AND attempts = 0 AND not_before > $2`, millis(now), future)
+	return err
 }

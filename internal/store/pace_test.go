@@ -166,3 +166,37 @@ func TestPaceCountsAPartOfWhatGoesInParts(t *testing.T) {
 		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, c))
 	})
 }
+
+// A clock that was ahead and is put right leaves nobody waiting until it is there again.
+func TestPaceAfterAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		claim := func(at time.Duration) []string {
+			due, err := s.ClaimMessages(ctx, relay.Claim{Holder: "me", Now: after(at), Until: after(at + time.Minute), Most: 1, PerAccount: 1,
+				Limits: func(string) mail.Limits { return mail.Limits{PerMinute: 1} }})
+			ok(t, err)
+			for _, m := range due {
+				m.State = relay.Delivered
+				ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{At: after(at), Recipients: 1}))
+			}
+			return ids(due)
+		}
+		put(t, s, message(0, "scan"))
+		put(t, s, message(1, "scan"))
+		late := message(2, "scan")
+		late.NotBefore = after(5 * time.Hour)
+		put(t, s, late)
+		deferred := message(3, "scan")
+		deferred.NotBefore, deferred.Attempts = after(4*time.Hour), 1
+		put(t, s, deferred)
+		got(t, []string{"m00000"})(claim(5*time.Hour), nil)
+		got(t, []string{})(claim(5*time.Hour), nil)
+		ok(t, s.ForgetSends(ctx, after(time.Minute)))
+		got(t, []string{})(claim(90*time.Second), nil) // what went in the future counts as put right, a minute from then on
+		got(t, []string{"m00001"})(claim(3*time.Minute), nil)
+		ok(t, s.ForgetSends(ctx, after(5*time.Minute)))
+		got(t, []string{"m00002"})(claim(6*time.Minute), nil)
+		got(t, []string{})(claim(time.Hour), nil) // what a server asked to wait for is waited for
+	})
+}
