@@ -112,7 +112,7 @@ func (s *Server) showApp(w http.ResponseWriter, r *http.Request, status int, f f
 	}
 	p := appPage{sheet: s.sheet(w, r, name, registrations), appRow: appRow{App: a}, Redirect: s.Vault.RedirectURI(), Form: f}
 	if p.Form.Values == nil {
-		p.Form = shown(appValues(declare.AppOf(a)))
+		p.Form.Values = shown(appValues(declare.AppOf(a))).Values // what is wrong with an act stays
 	}
 	if p.Proof, err = a.Shows(); err != nil {
 		s.trouble(r, &p.sheet, err, "The certificate cannot be read: make a new one.")
