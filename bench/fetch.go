@@ -20,7 +20,9 @@ import (
 const (
 	fetchMessages   = 10_000
 	fetchShare      = 10 // of them the slow peers take one in so many; figures are per message
+	fetchMany       = 3  // as many, in a mailbox that only says how memory grows
 	fetchRounds     = 5
+	fetchManyRounds = 3
 	distantMessages = 500 // the same for everybody; one by one they take minutes
 	distantRounds   = 3
 	distance        = 80 * time.Millisecond // there and back
@@ -118,13 +120,14 @@ func (b *bench) fetchNear(ctx context.Context) error {
 		return err
 	}
 	defer box.stop()
-	ours, tenth := box.postern(b, everything), box.postern(b, share)
+	ours, tenth, more := box.postern(b, everything), box.postern(b, share), box.postern(b, multitude)
 	peers := []fetcher{box.mbsync(ctx), box.getmail(ctx), box.fetchmail(ctx)}
 	for _, f := range append([]fetcher{ours, tenth}, peers...) { // so that everybody finds the server's index made
 		if _, err := b.fetchRound(ctx, f); err != nil {
 			return err
 		}
 	}
+	var peaks []float64
 	for range fetchRounds {
 		us, err := b.fetchRound(ctx, ours)
 		if err != nil {
@@ -149,7 +152,16 @@ func (b *bench) fetchNear(ctx context.Context) error {
 			return err
 		}
 		b.add("fetch_postern_share_peak_rss_mb", "MB", few.peakMB)
-		b.add("fetch_memory_ratio", "x", us.peakMB/few.peakMB) // 1 is flat in the number of messages
+		b.add("fetch_memory_ratio", "x", us.peakMB/few.peakMB) // 1 is flat in the number of messages; caches fill meanwhile
+		peaks = append(peaks, us.peakMB)
+	}
+	for _, peak := range peaks[:fetchManyRounds] {
+		many, err := b.fetchRound(ctx, more)
+		if err != nil {
+			return err
+		}
+		b.add("fetch_postern_many_peak_rss_mb", "MB", many.peakMB)
+		b.add("fetch_memory_many_ratio", "x", many.peakMB/peak) // the same, with full caches
 	}
 	return nil
 }

@@ -17,10 +17,11 @@ type mailboxServer struct {
 	stop          func()
 }
 
-// The mailboxes, and the password of both.
+// The mailboxes, and the password of all.
 const (
 	everything    = "all@contoso.com"
 	share         = "few@contoso.com"
+	multitude     = "many@contoso.com"
 	fetchPassword = "of-no-meaning"
 )
 
@@ -28,7 +29,7 @@ const (
 func (b *bench) startMailbox(ctx context.Context, count int) (*mailboxServer, error) {
 	addr := freeAddress()
 	m := &mailboxServer{dir: filepath.Join(b.work, "dovecot"), port: portOf(addr), ca: filepath.Join(b.work, "dovecot/cert.pem"),
-		count: map[string]int{everything: count, share: count / fetchShare}}
+		count: map[string]int{everything: count, share: count / fetchShare, multitude: count * fetchMany}}
 	for user, count := range m.count {
 		if err := m.fill(user, count); err != nil {
 			return nil, err
