@@ -297,8 +297,9 @@ func (s *Source) Delete(ctx context.Context, uidValidity uint32, ids []string) e
 // farewell is how long the end of a session may take.
 const farewell = 5 * time.Second
 
-// Close ends the session in form, without deleting: a server whose client just went
-// away may keep the mailbox locked for minutes.
+// Close ends the session in form: a server whose client just went away may keep the
+// mailbox locked for minutes. What a Delete that failed halfway had marked goes with it,
+// as it was to.
 func (s *Source) Close() error {
 	if s.c == nil {
 		return nil
