@@ -27,7 +27,7 @@ const (
 func (r *Relay) deliver(ctx context.Context, l lease) {
 	m := l.m
 	r.event(ctx, "delivering", m)
-	part := m.part(r.cfg.Limits(m.Account).RecipientsPerMessage)
+	part := m.Part(r.cfg.Limits(m.Account).RecipientsPerMessage)
 	c, res, err := r.attempt(ctx, l, part)
 	lost := errors.Is(err, errLost)
 	if lost {

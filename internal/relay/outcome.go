@@ -54,15 +54,15 @@ func (s schedule) exhausted(m Message, now time.Time) bool {
 // pauses reports whether a failure is the account's and not the message's.
 func pauses(kind fault.Kind) bool { return kind == fault.NeedsSignIn || kind == fault.NeedsAdmin }
 
-// part is who the next try is for: as many of those who wait as go in one message, 0
-// being all. Those nobody has tried yet come first, so that some who must wait do not
+// Part is who the next try is for: as many of those who wait as go in one message, 0
+// being all, but for those left for later. Those nobody has tried yet come first, so that some who must wait do not
 // stand in the way of the others. Only a part that may have got it goes before everybody
 // else, and as it was: what became of it cannot be found out for any other.
-func (m *Message) part(most int) []*Recipient {
+func (m *Message) Part(most int) []*Recipient {
 	var fresh, tried, doubtful []*Recipient
 	for i := range m.Recipients {
 		switch r := &m.Recipients[i]; {
-		case r.State != Waiting:
+		case r.State != Waiting || r.Later:
 		case r.InDoubt:
 			doubtful = append(doubtful, r)
 		case r.Reply == "":
@@ -81,12 +81,38 @@ func (m *Message) part(most int) []*Recipient {
 	return all
 }
 
+// Cut leaves all but so many of those who wait for later, until the try that is about to
+// begin has ended; 0 leaves nobody. When nobody hears of that try again, it is still known
+// whom it was for.
+func (m *Message) Cut(most int) {
+	for i := range m.Recipients {
+		m.Recipients[i].Later = false
+	}
+	if most == 0 {
+		return
+	}
+	part := m.Part(most)
+	for i := range m.Recipients {
+		m.Recipients[i].Later = m.Recipients[i].State == Waiting
+	}
+	for _, r := range part {
+		r.Later = false
+	}
+}
+
+// IsCut reports whether some are left for later.
+func (m *Message) IsCut() bool {
+	return slices.ContainsFunc(m.Recipients, func(r Recipient) bool { return r.Later })
+}
+
 // settle writes into m what one try with a part of its recipients has come to. The
 // returned fault is the one to pause the account for, nil when there is none.
 //
 // Each recipient that upstream took is accepted and never sent again; one that
 // was refused for good is refused; the others wait. See docs/way-of-a-message.md.
 func (s schedule) settle(m *Message, part []*Recipient, res smtp.Result, err error, now time.Time) (pause *fault.Error) {
+	cut := m.IsCut()
+	m.Cut(0)
 	again := fault.Permanent.String() // the kind of a message that is tried once more
 	worst, hint := settleEach(part, res, err, m.Kind != again)
 	m.Done, m.Reason, m.Kind, m.Hint = time.Time{}, "", "", hint
@@ -98,7 +124,10 @@ func (s schedule) settle(m *Message, part []*Recipient, res smtp.Result, err err
 		return worst
 	}
 	if m.goesOn(part, res, worst) {
-		m.State, m.NotBefore, m.Reason, m.Kind = Queued, now, "", ""
+		m.State, m.Reason, m.Kind = Queued, "", ""
+		if !cut { // at the end of the queue it might find as little room each time
+			m.NotBefore = now
+		}
 		return nil
 	}
 	m.Attempts++

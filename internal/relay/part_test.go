@@ -221,3 +221,38 @@ func TestFlukeIsTriedOnceMore(t *testing.T) {
 		})
 	}
 }
+
+// A message that was cut to what the day has room for goes to those, keeps its place in
+// the queue, and goes to the others in its next try.
+func TestCutMessageGoesOn(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		got := &reached{}
+		var id string
+		var place time.Time
+		s.sendAs = func(_ context.Context, n int, env mail.Envelope) (smtp.Result, error) {
+			if n == 2 {
+				place = s.message(id).NotBefore
+				return smtp.Result{}, told(fault.Temporary, "450", "4.2.1")
+			}
+			return got.take(env), nil
+		}
+		to := people(5)
+		id = s.accept("scan", to...)
+		s.store.messages[id].Cut(2)
+		accepted := s.message(id).NotBefore
+		time.Sleep(time.Minute)
+		s.run()
+		s.after(time.Second)
+		got.once(t, to[:2])
+		got.got(t, 0, to[2:]...)
+		if m := s.message(id); m.State != relay.Queued || m.IsCut() || m.Attempts != 1 || !place.Equal(accepted) {
+			t.Errorf("after a part and a refusal: %+v", m)
+		}
+		s.after(time.Hour)
+		got.once(t, to)
+		if m := s.message(id); !slices.Equal(got.sizes, []int{2, 3}) || m.State != relay.Delivered {
+			t.Errorf("sizes %v, %+v", got.sizes, m)
+		}
+	})
+}

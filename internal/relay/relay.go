@@ -45,6 +45,7 @@ type Recipient struct {
 	Reply   string         `json:"reply,omitempty"`    // the server's words
 	Blind   bool           `json:"blind,omitempty"`    // accepted by a server that tells nobody of success, as its sender asked
 	InDoubt bool           `json:"in_doubt,omitempty"` // waiting, and may have got it with all others that are in doubt
+	Later   bool           `json:"later,omitempty"`    // waiting, and left out of the try under way: the day has no room for it
 
 	mail.RecipientNotice
 }
@@ -168,7 +169,8 @@ type Store interface {
 	// tried again.
 	PutMessage(ctx context.Context, m *Message, body io.Reader) error
 	// ClaimMessages leases due messages (Queued, NotBefore <= c.Now), oldest NotBefore
-	// first, never more than an account's limits allow, whoever holds them.
+	// first, never more than an account's limits allow, whoever holds them. One with more
+	// recipients than are left of the day is cut to those ([Message.Cut]).
 	ClaimMessages(ctx context.Context, c Claim) ([]Message, error)
 	// Paces says which accounts have used up a limit just now.
 	Paces(ctx context.Context, now time.Time) ([]Pace, error)

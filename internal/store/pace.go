@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/internal/mail"
@@ -33,7 +34,11 @@ func pace(ctx context.Context, tx querier, c relay.Claim, due []relay.Message) (
 			}
 			seen[m.Account] = a
 		}
-		if a.take(m) {
+		goes, err := a.take(ctx, tx, &m)
+		if err != nil {
+			return nil, err
+		}
+		if goes {
 			kept = append(kept, m)
 			continue
 		}
@@ -54,9 +59,11 @@ type allowance struct {
 	limits     mail.Limits
 	minute     int // messages of the last minute, those in flight included
 	day        int // recipients of the last day, those in flight included
+	sent       int // recipients of the last day without them
 	minuteFree time.Time
 	dayFree    time.Time
-	refused    string // the limit that sent a message back
+	refused    string    // the limit that sent a message back last
+	free       time.Time // when it allows one more, zero while nobody knows
 }
 
 // allow adds up what counts against an account's limits. due are the messages that
@@ -85,8 +92,9 @@ func allow(ctx context.Context, tx querier, account string, l mail.Limits, now t
 		err = a.lookBack(ctx, tx, account, now.Add(-minute), `count(*)`, &a.minute, &a.minuteFree)
 	}
 	if err == nil && l.RecipientsPerDay > 0 {
-		err = a.lookBack(ctx, tx, account, now.Add(-day), `coalesce(sum(recipients), 0)`, &a.day, &a.dayFree)
+		err = a.lookBack(ctx, tx, account, now.Add(-day), `coalesce(sum(recipients), 0)`, &a.sent, &a.dayFree)
 	}
+	a.day += a.sent
 	a.minuteFree, a.dayFree = a.minuteFree.Add(minute), a.dayFree.Add(day)
 	return a, err
 }
@@ -100,49 +108,77 @@ func (a *allowance) lookBack(ctx context.Context, tx querier, account string, si
 	return err
 }
 
-// next is how many recipients a try would have.
-func next(m relay.Message, l mail.Limits) int {
-	n := 0
-	for _, r := range m.Recipients {
-		if r.State == relay.Waiting {
-			n++
-		}
-	}
-	if l.RecipientsPerMessage > 0 {
-		n = min(n, l.RecipientsPerMessage)
-	}
-	return n
-}
+// next is how many recipients a try would have, or has.
+func next(m relay.Message, l mail.Limits) int { return len(m.Part(l.RecipientsPerMessage)) }
 
-// take reports whether a message may go now, and counts it when it may. One with
-// more recipients than a whole day allows goes when nothing else went: the server
-// has the last word on it.
-func (a *allowance) take(m relay.Message) bool {
-	n := next(m, a.limits)
-	switch l := a.limits; {
-	case l.PerMinute > 0 && a.minute >= l.PerMinute:
-		a.refused = fmt.Sprintf("%d messages a minute", l.PerMinute)
-		return false
-	case l.RecipientsPerDay > 0 && a.day > 0 && a.day+n > l.RecipientsPerDay:
-		a.refused = fmt.Sprintf("%d recipients a day", l.RecipientsPerDay)
-		a.minuteFree = a.dayFree
-		return false
+// take reports whether a message may go now, and counts it when it may.
+func (a *allowance) take(ctx context.Context, tx querier, m *relay.Message) (bool, error) {
+	if l := a.limits; l.PerMinute > 0 && a.minute >= l.PerMinute {
+		a.refused, a.free = fmt.Sprintf("%d messages a minute", l.PerMinute), a.minuteFree
+		return false, nil
+	}
+	if goes, err := a.fit(ctx, tx, m); !goes || err != nil {
+		return false, err
 	}
 	a.minute++
-	a.day += n
-	return true
+	a.day += next(*m, a.limits)
+	return true, nil
+}
+
+// fit cuts a message to the recipients that the day has room for, and reports whether
+// that is any. So a large message neither waits for a day with room for all of it, nor
+// keeps those behind it waiting while there is room. What may have been sent already goes
+// as it was, or nobody could find out whether it was; it was counted then.
+func (a *allowance) fit(ctx context.Context, tx querier, m *relay.Message) (bool, error) {
+	limited, room := a.limits.RecipientsPerDay > 0, a.limits.RecipientsPerDay-a.day
+	if !m.IsCut() && (!limited || next(*m, a.limits) <= room) {
+		return true, nil
+	}
+	if doubted, err := doubtful(ctx, tx, *m); doubted || err != nil {
+		return doubted, err
+	}
+	if limited && room <= 0 {
+		a.refuseDay()
+		return false, nil
+	}
+	m.Cut(0)
+	if limited && next(*m, a.limits) > room {
+		m.Cut(room)
+	}
+	_, err := exec(ctx, tx, `UPDATE messages SET recipients = $2 WHERE id = $1`, m.ID, document{m.Recipients})
+	return err == nil, err
+}
+
+// doubtful reports whether a part of a message may have been sent by a try whose end
+// nobody knows.
+func doubtful(ctx context.Context, tx querier, m relay.Message) (bool, error) {
+	if slices.ContainsFunc(m.Recipients, func(r relay.Recipient) bool { return r.InDoubt }) {
+		return true, nil
+	}
+	var n int
+	err := tx.QueryRowContext(ctx, `SELECT count(*) FROM doubts WHERE message = $1`, m.ID).Scan(&n)
+	return n > 0, err
+}
+
+// refuseDay notes that the day is used up. While it is so only because of what is in
+// flight, which may come to nothing, nobody knows for how long.
+func (a *allowance) refuseDay() {
+	a.refused, a.free = fmt.Sprintf("%d recipients a day", a.limits.RecipientsPerDay), time.Time{}
+	if a.sent >= a.limits.RecipientsPerDay {
+		a.free = a.dayFree
+	}
 }
 
 // note keeps everybody from claiming for an account before its limit allows one more.
 // While all that counts is in flight, nobody knows when that is, and nobody is kept.
 func (a *allowance) note(ctx context.Context, tx querier, account string, now time.Time) error {
-	if a.refused == "" || !a.minuteFree.After(now) {
+	if a.refused == "" || !a.free.After(now) {
 		return nil
 	}
 	_, err := exec(ctx, tx, `
 		INSERT INTO paces (account, until, reason) VALUES ($1, $2, $3)
 		ON CONFLICT (account) DO UPDATE SET until = excluded.until, reason = excluded.reason`,
-		account, millis(a.minuteFree), a.refused)
+		account, millis(a.free), a.refused)
 	return err
 }
 

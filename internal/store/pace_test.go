@@ -63,7 +63,7 @@ func TestPaceSaysWhyAndUntilWhen(t *testing.T) {
 			due, err := s.ClaimMessages(ctx, relay.Claim{Holder: "me", Now: after(at), Until: after(time.Hour), Most: 9, PerAccount: 9,
 				Limits: func(account string) mail.Limits {
 					if account == "scan" {
-						return mail.Limits{RecipientsPerDay: 5}
+						return mail.Limits{RecipientsPerDay: 4}
 					}
 					return mail.Limits{}
 				}})
@@ -80,7 +80,7 @@ func TestPaceSaysWhyAndUntilWhen(t *testing.T) {
 		}
 		got(t, []string{"m00000", "m00001", "m00010", "m00011", "m00012"})(claim(0), nil)
 		got(t, []string{})(claim(2*time.Second), nil) // by now it is known when what was sent ends to count
-		got(t, []relay.Pace{{Account: "scan", Until: after(24 * time.Hour), Reason: "5 recipients a day"}})(s.Paces(ctx, after(time.Minute)))
+		got(t, []relay.Pace{{Account: "scan", Until: after(24 * time.Hour), Reason: "4 recipients a day"}})(s.Paces(ctx, after(time.Minute)))
 		got(t, []string{})(claim(23*time.Hour), nil)
 		furnished(t, s) // puts the account scan: limits are looked at anew
 		got(t, []relay.Pace(nil))(s.Paces(ctx, after(23*time.Hour)))
@@ -123,7 +123,7 @@ func TestPaceCountsEverybodyItMayHaveBeenSentTo(t *testing.T) {
 			put(t, s, m)
 		}
 		c := relay.Claim{Holder: "gone", Now: t0, Until: after(time.Second), Most: 1, PerAccount: 1,
-			Limits: func(string) mail.Limits { return mail.Limits{RecipientsPerDay: 3} }}
+			Limits: func(string) mail.Limits { return mail.Limits{RecipientsPerDay: 2} }}
 		ok(t, second(s.ClaimMessages(ctx, c)))
 		got(t, 1)(s.ExpireLeases(ctx, after(2*time.Second), c.Limits))
 		c.Now, c.Until = after(3*time.Second), after(time.Hour)
