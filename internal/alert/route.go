@@ -100,7 +100,7 @@ func checkWebhook(address string) error {
 
 func near(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && (addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast())
+	return host == "localhost" || err == nil && (addr.IsLoopback() || addr.IsPrivate())
 }
 
 func invalid(format string, args ...any) error {

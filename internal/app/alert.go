@@ -85,6 +85,7 @@ func (m messenger) Post(ctx context.Context, p alert.Post) (outcome string, err 
 		return "", err
 	}
 	defer by.CloseIdleConnections()
+	webhook.Guard(by)
 	ctx, cancel := context.WithTimeout(ctx, webhookFor)
 	defer cancel()
 	return webhook.Post(ctx, by, webhook.Call{Address: p.Route.Webhook, Secret: s, ID: p.ID, Body: p.Body, At: m.Store.Now()})

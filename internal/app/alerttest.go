@@ -183,6 +183,7 @@ func (t *alertTest) webhook(ctx context.Context, sample alert.Alert, signWith se
 		return err
 	}
 	defer by.CloseIdleConnections()
+	webhook.Guard(by)
 	body, err := alert.Body([]alert.Alert{sample}, t.Store.Now())
 	if err != nil {
 		return err

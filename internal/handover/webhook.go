@@ -2,6 +2,8 @@ package handover
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -67,7 +69,7 @@ func newWebhook(spec Webhook, with With) (Target, error) {
 		spec.LimitMB = 25
 	}
 	if !spec.LinkLocal {
-		if err := refuseLinkLocal(u.Hostname()); err != nil { // a proxy would not ask us
+		if err := webhook.CheckHost(u.Hostname()); err != nil { // a proxy would not ask us
 			return nil, err
 		}
 	}
@@ -76,8 +78,7 @@ func newWebhook(spec Webhook, with With) (Target, error) {
 		return nil, err
 	}
 	if !spec.LinkLocal {
-		dialer := &net.Dialer{Timeout: 30 * time.Second, Control: guard}
-		way.DialContext = dialer.DialContext
+		webhook.Guard(way)
 	}
 	client := &http.Client{Transport: way, CheckRedirect: stayThere}
 	return &hook{spec: spec, key: with.Key, safe: with.Name, now: with.Now, net: with.Network, client: client}, nil
@@ -216,4 +217,13 @@ func retryAfter(value string, now time.Time) time.Duration {
 func (w *hook) Close() error {
 	w.client.CloseIdleConnections()
 	return nil
+}
+
+// headerSafe is an id as a header may hold it: what is not plain becomes its digest.
+func headerSafe(id string) string {
+	if id != "" && len(id) <= 200 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@+=") == "" {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
 }

@@ -94,6 +94,9 @@ func Post(ctx context.Context, by http.RoundTripper, c Call) (answer string, err
 	if err != nil {
 		return "", fault.Wrap(fault.Permanent, op, err)
 	}
+	if err := CheckHost(req.URL.Hostname()); err != nil { // a proxy would not ask us
+		return "", err
+	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Postern")
 	req.Header.Set(HeaderID, c.ID)

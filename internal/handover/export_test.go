@@ -1,4 +1,0 @@
-package handover
-
-// Guard judges an address that is about to be connected to.
-var Guard = guard
