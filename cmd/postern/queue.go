@@ -203,6 +203,9 @@ func showMessage(w io.Writer, m relay.Message) error {
 	row("returns", string(m.Notice.Return))
 	for _, r := range m.Recipients {
 		row("to", strings.TrimRight(fmt.Sprintf("%s  %s  %s", r.Address, r.State, r.Reply), " "))
+		if r.Told {
+			row("  told", "the sender, in a report")
+		}
 		row("  notify", r.Notify.String())
 		row("  original", r.Original)
 	}

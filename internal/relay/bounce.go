@@ -29,16 +29,21 @@ func (r *Relay) bounces(ctx context.Context) {
 		return
 	}
 	for _, m := range due {
-		if err := r.bounce(ctx, m); err != nil && !errors.Is(err, fault.Conflict) && ctx.Err() == nil {
-			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "a report to a sender not queued", slog.String("id", m.ID), slog.Any("error", err))
+		for _, about := range [][]Recipient{m.owing(), m.waitingLate(r.cfg.Now())} {
+			if len(about) == 0 {
+				continue
+			}
+			if err := r.bounce(ctx, m, about); err != nil && !errors.Is(err, fault.Conflict) && ctx.Err() == nil {
+				r.cfg.Log.LogAttrs(ctx, slog.LevelError, "a report to a sender not queued", slog.String("id", m.ID), slog.Any("error", err))
+			}
 		}
 	}
 }
 
-// bounce tells the sender of a message what became of it, or that it is late, in a
-// message of its own. Its queueing and the end of the debt are one commit: nobody is
-// told twice.
-func (r *Relay) bounce(ctx context.Context, of Message) error {
+// bounce tells the sender of a message what became of some of its recipients, or that
+// they wait, in a message of its own. Its queueing and the end of the debt are one
+// commit: nobody is told twice.
+func (r *Relay) bounce(ctx context.Context, of Message, about []Recipient) error {
 	now := r.cfg.Now()
 	account, from, ok := r.cfg.Reporter(ctx, of)
 	if !ok {
@@ -48,15 +53,15 @@ func (r *Relay) bounce(ctx context.Context, of Message) error {
 		r.event(ctx, "unreported", of)
 		return r.cfg.Store.DropBounce(ctx, of.ID)
 	}
-	d := report{of: of, from: from, to: of.From, hostname: r.cfg.Hostname, now: now, giveUp: of.Accepted.Add(r.cfg.GiveUp)}
+	d := report{of: of, about: about, from: from, to: of.From, hostname: r.cfg.Hostname, now: now, giveUp: of.Accepted.Add(r.cfg.GiveUp)}
 	if of.State != Delivered { // what is delivered is kept no longer
 		var err error
-		if d.original, d.whole, err = r.original(ctx, of); err != nil {
+		if d.original, d.whole, err = r.original(ctx, of, d.says() == Refused); err != nil {
 			return err
 		}
 	}
 	m := Message{
-		ID: mail.NewID(now), Account: account, Device: of.Device, From: from, About: of.ID, Late: of.State != Delivered && of.State != Failed,
+		ID: mail.NewID(now), Account: account, Device: of.Device, From: from, About: of.ID, Late: d.says() == Waiting, Tells: d.tells(),
 		Subject:    d.subject(),
 		Recipients: []Recipient{{Address: of.From, State: Waiting}}, EightBit: d.whole && of.EightBit,
 		UTF8: of.From.NeedsUTF8() || from.NeedsUTF8() || d.whole && of.UTF8, State: Queued, Accepted: now, NotBefore: now,
@@ -64,7 +69,7 @@ func (r *Relay) bounce(ctx context.Context, of Message) error {
 	if err := r.queueReport(ctx, &m, d); err != nil {
 		return err
 	}
-	r.event(ctx, "reported", m, slog.String("about", of.ID), slog.String("of", string(of.State)))
+	r.event(ctx, "reported", m, slog.String("about", of.ID), slog.String("of", string(of.State)), slog.String("says", string(d.says())))
 	r.Wake()
 	return nil
 }
@@ -87,9 +92,9 @@ func (r *Relay) queueReport(ctx context.Context, m *Message, d report) error {
 }
 
 // original opens what of a message goes back to its sender: all of it where the
-// sender wants that and it failed, its header otherwise (RFC 3461 §4.3).
-func (r *Relay) original(ctx context.Context, m Message) (text io.ReadCloser, whole bool, err error) {
-	if m.Notice.Return == mail.ReturnFull && m.State == Failed && m.Size <= maxWhole {
+// sender wants that and somebody did not get it, its header otherwise (RFC 3461 §4.3).
+func (r *Relay) original(ctx context.Context, m Message, failed bool) (text io.ReadCloser, whole bool, err error) {
+	if m.Notice.Return == mail.ReturnFull && failed && m.Size <= maxWhole {
 		text, err = r.cfg.Store.Body(ctx, m.ID)
 		return text, true, err
 	}

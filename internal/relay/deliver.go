@@ -48,8 +48,9 @@ func (r *Relay) deliver(ctx context.Context, l lease) {
 	if why := r.plan.settle(&m, part, res, err, now); why != nil && c != nil {
 		r.pause(ctx, &m, c, why, now)
 	}
-	if m.State != Queued {
-		m.TellBy, m.Bounce = time.Time{}, r.owed(m)
+	m.Bounce = r.owed(m)
+	if !slices.ContainsFunc(m.Recipients, Recipient.late) {
+		m.TellBy = time.Time{}
 	}
 	committed := r.commit(ctx, m, spent)
 	switch {
@@ -65,20 +66,6 @@ func (r *Relay) deliver(ctx context.Context, l lease) {
 	if committed && m.Bounce == BounceDue {
 		r.bounces(ctx)
 	}
-}
-
-// owed is what a finished message owes its sender. One that was simulated may still be
-// sent.
-func (r *Relay) owed(m Message) Bounce {
-	switch {
-	case m.About != "" || r.cfg.Reporter == nil || m.State == Simulated:
-		return ""
-	case slices.ContainsFunc(m.Recipients, Recipient.told):
-		return BounceDue
-	case m.State == Failed: // its sender wants to hear of no failure
-		return BounceNone
-	}
-	return ""
 }
 
 // untouched reports whether a try left no trace worth recording.

@@ -55,14 +55,16 @@ func (s *memory) PutMessage(_ context.Context, m *relay.Message, body io.Reader)
 		return err
 	}
 	if about := s.messages[m.About]; about != nil {
+		of := about.Message
+		of.Recipients = slices.Clone(of.Recipients)
 		switch {
-		case m.Late && !about.TellBy.IsZero() && about.State == relay.Queued:
-			about.TellBy = time.Time{}
-		case !m.Late && about.Bounce == relay.BounceDue:
-			about.Bounce = relay.BounceSent
+		case m.Late && !of.TellBy.IsZero() && of.State == relay.Queued:
+			of.TellBy = time.Time{}
+		case !m.Late && of.Tell(m.Tells):
 		default:
 			return fault.New(fault.Conflict, "queue message", "%s was reported on", m.About)
 		}
+		about.Message = of
 	}
 	m.Size = int64(len(b))
 	c := *m
@@ -115,8 +117,10 @@ func (s *memory) DueBounces(_ context.Context, now time.Time) ([]relay.Message, 
 	var due []relay.Message
 	for _, k := range s.messages {
 		late := k.State == relay.Queued && !k.TellBy.IsZero() && !k.TellBy.After(now)
-		if late || k.Bounce == relay.BounceDue {
-			due = append(due, k.Message)
+		if late || k.Bounce == relay.BounceDue && k.State != relay.Delivering {
+			m := k.Message
+			m.Recipients = slices.Clone(k.Recipients)
+			due = append(due, m)
 		}
 	}
 	return due, s.failing["DueBounces"]

@@ -46,6 +46,7 @@ type Recipient struct {
 	Blind   bool           `json:"blind,omitempty"`    // accepted by a server that tells nobody of success, as its sender asked
 	InDoubt bool           `json:"in_doubt,omitempty"` // waiting, and may have got it with all others that are in doubt
 	Later   bool           `json:"later,omitempty"`    // waiting, and left out of the try under way: the day has no room for it
+	Told    bool           `json:"told,omitempty"`     // its sender was told of this outcome, by a report that is in the queue or gone
 
 	mail.RecipientNotice
 }
@@ -72,7 +73,7 @@ type Message struct {
 	Done      time.Time `json:"done,omitzero"`       // delivered or failed
 
 	About  string `json:"about,omitempty"`  // this is a report on that message, and never reported on itself
-	Bounce Bounce `json:"bounce,omitempty"` // failed: whether its sender has been told
+	Bounce Bounce `json:"bounce,omitempty"` // whether its sender has been told of those who failed
 
 	Over Transport `json:"over,omitempty"` // what carried it last
 	Hint string    `json:"hint,omitempty"` // what to do about Reason: a command or a page
@@ -84,6 +85,9 @@ type Message struct {
 	Once   *Once `json:"-"`
 	Resend *Twin `json:"-"` // how to know it again; nil: it is never taken for another
 	Late   bool  `json:"-"` // with About: the report says that that message is late
+	// Tells are, with About and not Late, whose outcome the report tells, in the order of
+	// that message's recipients.
+	Tells []mail.Address `json:"-"`
 }
 
 // Once lets a message in one time, however often it is handed in under one key.
@@ -107,7 +111,7 @@ type Again struct{ ID string }
 // Error names the first one.
 func (a Again) Error() string { return "it was handed in before, as message " + a.ID }
 
-// Bounce is what a finished message owes its sender.
+// Bounce is what a message owes its sender.
 type Bounce string
 
 // The bounces.
@@ -194,10 +198,11 @@ type Store interface {
 	// written then.
 	FinishMessage(ctx context.Context, holder string, m Message, spent Spent) error
 
-	// DueBounces lists finished messages whose report is due, and waiting ones that are
-	// late (TellBy), the oldest first, some at a time. PutMessage of a report (About)
-	// settles it in the same commit, and is Conflict when it is settled already;
-	// DropBounce settles that of a finished message without one.
+	// DueBounces lists messages whose report is due (Bounce), and waiting ones that are
+	// late (TellBy), the oldest first, some at a time, and none that is being delivered.
+	// PutMessage of a report (About) settles it in the same commit, with [Message.Tell]
+	// unless it is Late, and is Conflict when it is settled already or the message is being
+	// delivered; DropBounce settles that of a finished message without one.
 	DueBounces(ctx context.Context, now time.Time) ([]Message, error)
 	DropBounce(ctx context.Context, id string) error
 
@@ -206,7 +211,7 @@ type Store interface {
 	Messages(ctx context.Context, f Filter) ([]Message, error)
 	Counts(ctx context.Context) (map[State]int, error)
 	// RequeueMessage makes a queued or failed message due at once; its waiting
-	// recipients stay, refused ones wait again. Conflict while it is being delivered.
+	// recipients stay, refused ones wait again, as if nobody had been told of them. Conflict while it is being delivered.
 	RequeueMessage(ctx context.Context, id string, now time.Time) error
 	DeleteMessage(ctx context.Context, id string) error // Conflict while being delivered
 	// HoldMessage keeps a queued message back, ReleaseMessage makes a held one due at

@@ -9,6 +9,7 @@ import (
 	"mime/quotedprintable"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,6 +20,7 @@ import (
 // report is a delivery status notification about to be written (RFC 3464).
 type report struct {
 	of       Message
+	about    []Recipient  // who in it
 	from     mail.Address // whose mailbox sends it
 	to       mail.Address
 	hostname string
@@ -74,28 +76,32 @@ func (d report) write(w io.Writer) error {
 const rfc5322Date = "Mon, 02 Jan 2006 15:04:05 -0700"
 
 func (d report) subject() string {
-	what := map[State]string{Failed: "Not delivered", Delivered: "Passed on"}[d.of.State]
-	setDefault(&what, "Delayed")
+	what := map[RecipientState]string{Refused: "Not delivered", Accepted: "Passed on", Waiting: "Delayed"}[d.says()]
 	if d.of.Subject == "" {
 		return what
 	}
 	return what + ": " + d.of.Subject
 }
 
-// told reports whether a report is owed on a recipient of a finished message.
-func (r Recipient) told() bool {
-	return r.State == Refused && r.Notify.Wants(mail.NotifyFailure) || r.State == Accepted && r.Blind
-}
-
-// about are the recipients it is about.
-func (d report) about() []Recipient {
-	var out []Recipient
-	for _, r := range d.of.Recipients {
-		if r.told() || r.State == Waiting && r.Notify.Wants(mail.NotifyDelay) {
-			out = append(out, r)
+// says is what it says of its recipients, the worst of it.
+func (d report) says() RecipientState {
+	for _, s := range []RecipientState{Refused, Accepted} {
+		if slices.ContainsFunc(d.about, func(r Recipient) bool { return r.State == s }) {
+			return s
 		}
 	}
-	return out
+	return Waiting
+}
+
+// tells are the recipients whose outcome is no longer owed once it is in the queue.
+func (d report) tells() []mail.Address {
+	var all []mail.Address
+	for _, r := range d.about {
+		if r.State != Waiting {
+			all = append(all, r.Address)
+		}
+	}
+	return all
 }
 
 func (d report) words(body *multipart.Writer) error {
@@ -106,18 +112,21 @@ func (d report) words(body *multipart.Writer) error {
 		return err
 	}
 	q := quotedprintable.NewWriter(p)
-	first := map[State]string{
-		Failed:    "This message could not be delivered to everybody:",
-		Delivered: "This message was passed on to the mail server, which does not report on its own when it arrives:",
-	}[d.of.State]
-	setDefault(&first, "This message has not been delivered yet. You need not send it again:")
+	first := map[RecipientState]string{
+		Refused:  "This message could not be delivered to everybody:",
+		Accepted: "This message was passed on to the mail server, which does not report on its own when it arrives:",
+		Waiting:  "This message has not been delivered yet. You need not send it again:",
+	}[d.says()]
 	fmt.Fprintf(q, "%s\r\n\r\n  Subject: %s\r\n  Handed in: %s\r\n  By: %s\r\n",
 		first, d.of.Subject, d.of.Accepted.UTC().Format(time.RFC1123), d.of.Device)
-	for _, r := range d.about() {
+	for _, r := range d.about {
 		d.wordsOn(q, r)
 	}
-	if d.of.State == Failed {
-		if d.of.Hint != "" {
+	if d.says() == Refused {
+		switch {
+		case d.of.Done.IsZero(): // what its hint says is about those
+			fmt.Fprint(q, "\r\nOthers have not got it yet; for them Postern goes on trying.\r\n")
+		case d.of.Hint != "":
 			fmt.Fprintf(q, "\r\nWhat to do: %s\r\n", oneLine(d.of.Hint))
 		}
 		fmt.Fprintf(q, "\r\nPostern keeps it under the number %s. To try again: postern queue retry %s\r\n", d.of.ID, d.of.ID)
@@ -150,7 +159,7 @@ func (d report) fields(body *multipart.Writer) error {
 	}
 	fmt.Fprintf(p, "Reporting-MTA: dns; %s\r\nX-Postern-Queue-ID: %s\r\nArrival-Date: %s\r\n",
 		atom(d.hostname), d.of.ID, d.of.Accepted.Format(rfc5322Date))
-	for _, r := range d.about() {
+	for _, r := range d.about {
 		if err := d.fieldsOf(p, r); err != nil {
 			return err
 		}
@@ -179,10 +188,11 @@ func (d report) fieldsOf(p io.Writer, r Recipient) error {
 	if r.Reply != "" {
 		fmt.Fprintf(&b, "Diagnostic-Code: smtp; %s\r\n", fold(ascii(r.Reply)))
 	}
-	if d.of.State == Failed || d.of.State == Delivered {
-		fmt.Fprintf(&b, "Last-Attempt-Date: %s\r\n", d.of.Done.Format(rfc5322Date))
-	} else {
+	switch {
+	case r.State == Waiting:
 		fmt.Fprintf(&b, "Will-Retry-Until: %s\r\n", d.giveUp.Format(rfc5322Date))
+	case !d.of.Done.IsZero(): // while others wait nobody has kept when this one was tried
+		fmt.Fprintf(&b, "Last-Attempt-Date: %s\r\n", d.of.Done.Format(rfc5322Date))
 	}
 	_, err := io.WriteString(p, b.String())
 	return err

@@ -29,7 +29,7 @@ func FuzzReport(f *testing.F) {
 				State: []RecipientState{Refused, Accepted, Waiting}[kind%3], RecipientNotice: mail.RecipientNotice{Notify: mail.NotifyFailure | mail.NotifyDelay, Original: original}}},
 		}
 		var b bytes.Buffer
-		d := report{of: of, from: of.From, to: of.From, hostname: "gate.example", now: time.Unix(2, 0), giveUp: time.Unix(3, 0),
+		d := report{of: of, about: of.Recipients, from: of.From, to: of.From, hostname: "gate.example", now: time.Unix(2, 0), giveUp: time.Unix(3, 0),
 			original: io.NopCloser(strings.NewReader(header))}
 		if err := d.write(&b); err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -36,7 +37,7 @@ func (s *Store) insertMessage(ctx context.Context, tx querier, m relay.Message, 
 	case m.Late:
 		err = settleLate(ctx, tx, m.About)
 	default:
-		err = settleBounce(ctx, tx, m.About, relay.BounceSent)
+		err = s.settleReport(ctx, tx, m)
 	}
 	if err == nil && sum != nil {
 		err = meetTwin(ctx, tx, s.dialect.lockRow, m, sum)
@@ -47,13 +48,19 @@ func (s *Store) insertMessage(ctx context.Context, tx querier, m relay.Message, 
 	return err
 }
 
-// settleBounce ends what a failed message owes. Of two reports on one message the
-// second is fault.Conflict.
-func settleBounce(ctx context.Context, tx querier, id string, as relay.Bounce) error {
-	n, err := exec(ctx, tx, `UPDATE messages SET bounce = $2 WHERE id = $1 AND bounce = 'due'`, id, string(as))
-	if err == nil && n == 0 {
-		err = fault.New(fault.Conflict, "report a failed message", "nobody waits for a report on message %s", id)
+// settleReport ends what a message owes on the recipients that a report tells of. Of two
+// reports on one recipient the second is fault.Conflict. So is one on a message that is
+// being delivered: that try writes all recipients, and would forget who was told.
+func (s *Store) settleReport(ctx context.Context, tx querier, report relay.Message) error {
+	of, err := one(ctx, tx, subject{"message", report.About}, scanMessage,
+		`SELECT `+messageColumns+` FROM messages WHERE id = $1`+s.dialect.lockRow, report.About)
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return err
 	}
+	if err != nil || !of.Tell(report.Tells) {
+		return fault.New(fault.Conflict, "report a failed message", "nobody waits for this report on message %s", report.About)
+	}
+	_, err = exec(ctx, tx, `UPDATE messages SET bounce = $2, recipients = $3 WHERE id = $1`, of.ID, string(of.Bounce), document{of.Recipients})
 	return err
 }
 
@@ -71,15 +78,20 @@ func settleLate(ctx context.Context, tx querier, id string) error {
 func (s *Store) DueBounces(ctx context.Context, now time.Time) ([]relay.Message, error) {
 	return list(ctx, s.db, "list due reports", scanMessage,
 		`SELECT `+messageColumns+` FROM messages WHERE id IN (
-			SELECT id FROM messages WHERE bounce = 'due'
+			SELECT id FROM messages WHERE bounce = 'due' AND state <> 'delivering'
 			UNION ALL SELECT id FROM messages WHERE tell_by > 0 AND tell_by <= $1 AND state IN ('queued', 'held'))
 		ORDER BY id LIMIT 100`, millis(now))
 }
 
 // DropBounce is part of [relay.Store].
 func (s *Store) DropBounce(ctx context.Context, id string) error {
-	return s.writes.do(ctx, "drop a report", func(ctx context.Context, tx querier) error {
-		return settleBounce(ctx, tx, id, relay.BounceNone)
+	const op = "drop a report"
+	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
+		n, err := exec(ctx, tx, `UPDATE messages SET bounce = 'none' WHERE id = $1 AND bounce = 'due' AND done > 0`, id)
+		if err == nil && n == 0 {
+			err = fault.New(fault.Conflict, op, "nobody waits for a report on message %s", id)
+		}
+		return err
 	})
 }
 
@@ -198,7 +210,7 @@ func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) er
 		}
 		for i := range m.Recipients {
 			if r := &m.Recipients[i]; r.State == relay.Refused || r.State == relay.Spared {
-				r.State, r.Reply = relay.Waiting, ""
+				r.State, r.Reply, r.Told = relay.Waiting, "", false
 			}
 		}
 		_, err = exec(ctx, tx, `UPDATE messages SET state = 'queued', recipients = $2, not_before = $3, done = 0, bounce = '' WHERE id = $1`,
