@@ -231,10 +231,19 @@ func (m *mailRoom) finish(msg relay.Message, words string) {
 		if c.ID == msg.ID {
 			c.State, c.Attempts, c.Reason, c.Done, c.Kind = relay.Failed, 1, words, now, "permanent"
 			c.Recipients[0].State, c.Recipients[0].Reply = relay.Refused, words
+			c.Bounce = relay.BounceDue
 			must(m.t, m.store.FinishMessage(m.t.Context(), "h", c, relay.Spent{At: now}))
 		}
 	}
 	must(m.t, m.store.ReleaseLeases(m.t.Context(), "h"))
+}
+
+// tell queues the report on a message that failed.
+func (m *mailRoom) tell(failed relay.Message) {
+	m.t.Helper()
+	report := relay.Message{ID: mail.FirstID(failed.Accepted.Add(time.Minute)), Account: "scan", From: failed.From,
+		About: failed.ID, Tells: []mail.Address{failed.Recipients[0].Address}, Accepted: failed.Accepted, NotBefore: failed.Accepted}
+	must(m.t, m.store.PutMessage(m.t.Context(), &report, strings.NewReader("\r\n")))
 }
 
 func (m *mailRoom) ailing(on bool) {

@@ -60,7 +60,9 @@ func TestMessagePage(t *testing.T) {
 	failed := s.mail.put(3, func(m *relay.Message) { m.State = relay.Failed })
 	a := s.adminGet("/queue/" + failed.ID)
 	a.says(t, "550 5.1.10 <b>RecipientNotFound</b>", "The recipient does not exist. Correct the address.", "Whoever sent the message", "refused for good", "X-One: two",
-		"Retry now", "Delete", "!Hold")
+		"Retry now", "Delete", "!Hold", "a report will be queued", "!sender told")
+	s.mail.tell(failed)
+	s.adminGet("/queue/"+failed.ID).says(t, "yes, by a report", "sender told")
 	if strings.Contains(a.body, "<b>Recip") {
 		t.Error("markup of a server")
 	}
