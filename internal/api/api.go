@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -76,7 +75,7 @@ type server struct {
 // New builds the handler of everything under [Prefix], and of [MetricsPath].
 func New(cfg Config) http.Handler {
 	s := &server{Config: cfg, memory: semaphore.NewWeighted(lettersAtOnce),
-		guesses: &guesses{now: cfg.Now, byIP: map[netip.Addr]tally{}}}
+		guesses: &guesses{now: cfg.Now, by: map[guesser]tally{}}}
 	mux := http.NewServeMux()
 	s.routes(humago.New(mux, s.humaConfig()))
 	mux.HandleFunc(Prefix, s.missing)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -99,6 +100,14 @@ func TestWrongTokensAreHeardTwentyTimes(t *testing.T) {
 	}
 	if w := get(h, path, bad, "192.0.2.2:1"); w.Code != http.StatusUnauthorized {
 		t.Errorf("from another address: %d", w.Code)
+	}
+	for i := range maxFlood - maxGuesses {
+		if w := get(h, path, bad+strconv.Itoa(i), "192.0.2.1:1"); w.Code != http.StatusUnauthorized {
+			t.Fatalf("with another token: %d %s", w.Code, w.Body)
+		}
+	}
+	if w := get(h, path, bad+"0", "192.0.2.1:2"); w.Code != http.StatusTooManyRequests {
+		t.Errorf("in a flood: %d", w.Code)
 	}
 	now = now.Add(forgetAfter)
 	if w := get(h, path, bad, "192.0.2.1:1"); w.Code != http.StatusUnauthorized {

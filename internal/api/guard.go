@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -77,8 +78,9 @@ func (s *server) deviceOf(ctx context.Context, t door.Token, remote string) (doo
 
 func (s *server) admit(ctx context.Context, header string, from netip.Addr, scope door.Scope) (door.Token, error) {
 	const op = "check token"
-	if wait := s.guesses.locked(from); wait > 0 {
-		e := fault.New(fault.Throttled, op, "too many wrong tokens from this address")
+	who := asker(from, header)
+	if wait := s.guesses.locked(who); wait > 0 {
+		e := fault.New(fault.Throttled, op, "this token was wrong too often, or too many were from this address")
 		e.RetryAfter = wait
 		return door.Token{}, e
 	}
@@ -89,7 +91,7 @@ func (s *server) admit(ctx context.Context, header string, from netip.Addr, scop
 	t, err := door.FindToken(ctx, s.Tokens, secret.New(strings.TrimSpace(text)))
 	switch {
 	case errors.Is(err, fault.Denied):
-		s.guesses.blame(from)
+		s.guesses.blame(who)
 		s.Log.WarnContext(ctx, "a token was refused", "remote", from.String())
 		return t, fault.New(fault.Denied, op, "%w: %w", errNoToken, err).WithHint("%s", fault.HintOf(err))
 	case err != nil:
@@ -119,14 +121,27 @@ func (s *server) refuse(ctx huma.Context, err error) {
 	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p)
 }
 
-// guesses counts wrong tokens by address. Nobody finds one by guessing; this keeps a
-// program that was left behind with an old token from flooding database and log.
+// guesses counts wrong tokens. Nobody finds one by guessing; this keeps a program that was
+// left behind with an old token from flooding database and log, and leaves alone who asks
+// with another from the same address, behind a proxy for one.
 type guesses struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	byIP map[netip.Addr]tally
+	mu sync.Mutex
+	by map[guesser]tally
 }
+
+// guesser is who asks with one token from an address; without a token, all who ask from it.
+type guesser struct {
+	from  netip.Addr
+	token [sha256.Size]byte
+}
+
+func asker(from netip.Addr, header string) guesser {
+	return guesser{from, sha256.Sum256([]byte(header))}
+}
+
+func (g guesser) all() guesser { return guesser{from: g.from} }
 
 type tally struct {
 	count int
@@ -135,38 +150,45 @@ type tally struct {
 
 // Bounds of guesses.
 const (
-	maxGuesses   = 20
-	forgetAfter  = 10 * time.Minute
-	maxAddresses = 10_000
+	maxGuesses  = 20   // with one token
+	maxFlood    = 1000 // from an address
+	forgetAfter = 10 * time.Minute
+	maxGuessers = 10_000
 )
 
-// locked says for how long an address is not heard; 0 when it is.
-func (g *guesses) locked(from netip.Addr) time.Duration {
+// locked says for how long somebody is not heard; 0 when they are.
+func (g *guesses) locked(who guesser) (wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.byIP[from]
-	if t.count < maxGuesses {
-		return 0
+	for _, w := range []struct {
+		guesser
+		most int
+	}{{who, maxGuesses}, {who.all(), maxFlood}} {
+		if t := g.by[w.guesser]; t.count >= w.most {
+			wait = max(wait, forgetAfter-g.now().Sub(t.since))
+		}
 	}
-	return max(0, forgetAfter-g.now().Sub(t.since))
+	return wait
 }
 
-func (g *guesses) blame(from netip.Addr) {
+func (g *guesses) blame(who guesser) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	if len(g.byIP) >= maxAddresses {
-		maps.DeleteFunc(g.byIP, func(_ netip.Addr, t tally) bool { return now.Sub(t.since) > forgetAfter })
-		if len(g.byIP) >= maxAddresses {
-			clear(g.byIP)
+	if len(g.by) >= maxGuessers {
+		maps.DeleteFunc(g.by, func(_ guesser, t tally) bool { return now.Sub(t.since) > forgetAfter })
+		if len(g.by) >= maxGuessers {
+			clear(g.by)
 		}
 	}
-	t := g.byIP[from]
-	if now.Sub(t.since) > forgetAfter {
-		t = tally{since: now}
+	for _, w := range []guesser{who, who.all()} {
+		t := g.by[w]
+		if now.Sub(t.since) > forgetAfter {
+			t = tally{since: now}
+		}
+		t.count++
+		g.by[w] = t
 	}
-	t.count++
-	g.byIP[from] = t
 }
 
 // headers are the same on every answer. There is no CORS: a token has no business
