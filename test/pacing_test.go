@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/relay"
 	"postern/internal/sim365"
 	"postern/internal/sim365/world"
 )
@@ -104,6 +105,80 @@ func senders(t *testing.T, nodes []*gate) (n int) {
 	for _, node := range nodes {
 		if node.delivered(t) > 0 {
 			n++
+		}
+	}
+	return n
+}
+
+// TestDayIsUsedUp sends to more people than the mailbox may in a day, at a server that
+// enforces it: as many as may get it do, a kill changes nothing, and what is left says
+// why it waits, and until when.
+func TestDayIsUsedUp(t *testing.T) {
+	t.Parallel()
+	const perDay = 10
+	g := newGate(t)
+	g.sim.World.SetPolicy("scan@contoso.com", func(p *world.MailboxPolicy) { p.Limits = world.Limits{RecipientsPerDay: perDay} })
+	g.start()
+	g.apply(strings.Replace(g.document(""), "purposes: [send, imap, pop3]}",
+		fmt.Sprintf("purposes: [send, imap, pop3], limits: {recipients_per_day: %d}}", perDay), 1))
+	g.signIn("scan", "scan@contoso.com")
+	begun := time.Now()
+	for i, recipients := range []int{8, 9, 2} {
+		submitToMany(t, g, fmt.Sprintf("<day-%d@test.example>", i), recipients)
+		if i == 0 {
+			waitFor(t, "the first message", func() bool { return g.reached() == 8 })
+		}
+	}
+	says := func() (waiting int) {
+		for _, m := range g.queue() {
+			if m.State == relay.Queued && strings.Contains(m.Reason, "10 recipients a day") && m.NotBefore.Sub(begun) > 23*time.Hour {
+				waiting++
+			}
+		}
+		return waiting
+	}
+	waitFor(t, "both others to say what they wait for", func() bool { return says() == 2 })
+	g.kill()
+	g.start()
+	waitFor(t, "the same after a kill", func() bool { return says() == 2 })
+	if n := g.reached(); n != perDay {
+		t.Errorf("%d recipients got theirs, want %d", n, perDay)
+	}
+	if n := len(g.sim.World.Messages("scan@contoso.com", "Sent Items")); n != 2 {
+		t.Errorf("the server took %d messages", n)
+	}
+	for _, m := range g.queue() {
+		if m.State == relay.Queued && m.Attempts > 0 {
+			t.Errorf("%s was refused: %s", m.MessageID, m.Reason)
+		}
+	}
+}
+
+// submitToMany hands in one message to so many recipients.
+func submitToMany(t *testing.T, g *gate, messageID string, recipients int) {
+	t.Helper()
+	c, err := g.login(g.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var to []string
+	for i := range recipients {
+		to = append(to, fmt.Sprintf("r%d@elsewhere.example", i))
+	}
+	if err := submitTo(c, "scan@contoso.com", to, simpleMail("scan@contoso.com", "them@elsewhere.example", "day", messageID)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reached counts the recipients that upstream has taken.
+func (g *gate) reached() (n int) {
+	g.t.Helper()
+	for _, m := range g.queue() {
+		for _, r := range m.Recipients {
+			if r.State == relay.Accepted {
+				n++
+			}
 		}
 	}
 	return n
