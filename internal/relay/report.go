@@ -20,7 +20,7 @@ import (
 // report is a delivery status notification about to be written (RFC 3464).
 type report struct {
 	of       Message
-	about    []Recipient  // who in it
+	about    []Recipient  // whom of it this report names
 	from     mail.Address // whose mailbox sends it
 	to       mail.Address
 	hostname string
