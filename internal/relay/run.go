@@ -39,15 +39,16 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest keeps claims from taking more than half of the time, and in a rush, when
-// devices wait for their 250 and nobody waits for a delivery, looks for work only now
-// and then: what is claimed goes out as fast as ever.
+// rest keeps claims from taking more than half of the time. In a rush, when devices wait
+// for their 250 and nobody waits for a delivery, it lets the first of it pass, and looks
+// for work only now and then if it goes on: what is claimed goes out as fast as ever.
 func (r *Relay) rest(ctx context.Context, claimed time.Duration) {
-	pause := min(claimed, restMost)
-	if r.rush.on(r.stats.accepted.Load(), time.Now()) {
-		pause = max(pause, rushPause)
+	_ = waitFor(ctx, min(claimed, restMost)) // the loop looks at ctx itself
+	for r.rush.on(r.stats.accepted.Load(), time.Now()) {
+		if waitFor(ctx, rushPause) != nil || !r.rush.young() {
+			return
+		}
 	}
-	_ = waitFor(ctx, pause) // the loop looks at ctx itself
 }
 
 const restMost = 250 * time.Millisecond
@@ -55,21 +56,35 @@ const restMost = 250 * time.Millisecond
 // A rush is this many messages accepted a second.
 const (
 	rushRate  = 500
-	rushPause = 100 * time.Millisecond
 	rushLeast = 5 // messages; two at once are no rush
+	rushPause = 100 * time.Millisecond
+	rushYoung = 2 * time.Second // most are over by then
 )
 
 // rush tells whether messages come in faster than rushRate. Only the loop uses it.
 type rush struct {
 	accepted uint64
-	at       time.Time
+	at       time.Time // when on was last asked
+	first    time.Time // when it was first said of this rush
+	last     time.Time // and last
 }
 
 func (u *rush) on(accepted uint64, now time.Time) bool {
 	n, took := accepted-u.accepted, now.Sub(u.at)
 	u.accepted, u.at = accepted, now
-	return float64(n) > rushRate*took.Seconds() && n >= rushLeast
+	if float64(n) <= rushRate*took.Seconds() || n < rushLeast {
+		return false
+	}
+	if now.Sub(u.last) > rushYoung {
+		u.first = now
+	}
+	u.last = now
+	return true
 }
+
+// young reports whether the rush that is on has only begun. One that took breath is the
+// same: its deliveries have waited already.
+func (u *rush) young() bool { return u.last.Sub(u.first) < rushYoung }
 
 // complain logs a failure of the loop when it begins, and its end.
 func (r *Relay) complain(ctx context.Context, before string, err error) (now string) {
