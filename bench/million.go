@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -239,13 +240,11 @@ func (c *crowd) look(ctx context.Context) error {
 		{"address", "&text=them-999999@example.net", true},
 		{"no_text", "&text=nowhere-to-be-found", false},
 	} {
-		begun := time.Now()
-		body, err := c.get(ctx, "/api/v1/messages?limit=100"+v.query)
+		found, err := c.list(ctx, v.name, v.query)
 		if err != nil {
 			return err
 		}
-		c.b.add("million_"+c.kind+"_"+v.name+"_ms", "ms", ms(time.Since(begun)))
-		if found := strings.Contains(body, `"message_id"`); found != v.found {
+		if found != v.found {
 			return fmt.Errorf("listing %q: found anything is %t", v.query, found)
 		}
 	}
@@ -264,6 +263,32 @@ func (c *crowd) look(ctx context.Context) error {
 	}
 	c.b.add("million_"+c.kind+"_cli_ms", "ms", ms(time.Since(begun)))
 	return nil
+}
+
+// list times the slowest page until something is found: a search by text goes through the
+// queue in steps.
+func (c *crowd) list(ctx context.Context, name, query string) (found bool, err error) {
+	slowest, after := time.Duration(0), ""
+	for {
+		begun := time.Now()
+		body, err := c.get(ctx, "/api/v1/messages?limit=100"+query+after)
+		if err != nil {
+			return false, err
+		}
+		slowest = max(slowest, time.Since(begun))
+		var page struct {
+			Messages []json.RawMessage `json:"messages"`
+			Next     string            `json:"next"`
+		}
+		if err := json.Unmarshal([]byte(body), &page); err != nil {
+			return false, err
+		}
+		if len(page.Messages) > 0 || page.Next == "" {
+			c.b.add("million_"+c.kind+"_"+name+"_ms", "ms", ms(slowest))
+			return len(page.Messages) > 0, nil
+		}
+		after = "&after=" + page.Next
+	}
 }
 
 func (c *crowd) get(ctx context.Context, path string) (string, error) {
