@@ -16,10 +16,7 @@ func TestLookout(t *testing.T) {
 		t.Run(string(p), func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t)
-			reg, err := s.Vault.App(t.Context(), "contoso")
-			s.must(err)
-			reg.Cloud.POP3 = s.sim.POP3()
-			s.must(s.Vault.PutApp(t.Context(), reg, vault.Proof{}))
+			s.offerPOP3()
 			s.put("contoso", "scan", vault.Application, "", vault.Send)
 			if look, err := s.lookoutFor(t.Context(), box); look != nil || err != nil {
 				t.Errorf("nobody may read: %v", err)

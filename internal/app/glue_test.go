@@ -66,6 +66,15 @@ func (s *stand) must(err error) {
 	}
 }
 
+// offerPOP3 lets accounts be read over POP3 too.
+func (s *stand) offerPOP3() {
+	s.Helper()
+	reg, err := s.Vault.App(s.Context(), "contoso")
+	s.must(err)
+	reg.Cloud.POP3 = s.sim.POP3()
+	s.must(s.Vault.PutApp(s.Context(), reg, vault.Proof{}))
+}
+
 // put makes an account; a password of "" is none.
 func (s *stand) put(app, mailbox string, m vault.Method, clear string, purposes ...vault.Purpose) {
 	s.Helper()

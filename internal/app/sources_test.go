@@ -19,10 +19,7 @@ import (
 func TestBothProtocolsOpen(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	reg, err := s.Vault.App(t.Context(), "contoso")
-	s.must(err)
-	reg.Cloud.POP3 = s.sim.POP3()
-	s.must(s.Vault.PutApp(t.Context(), reg, vault.Proof{}))
+	s.offerPOP3()
 	s.put("contoso", "scan", vault.Application, "", vault.IMAP, vault.POP3)
 	s.must(s.sim.Deliver("scan@contoso.com", []byte("Subject: one\r\n\r\nx\r\n")))
 	for _, protocol := range []fetch.Protocol{fetch.IMAP, fetch.POP3} {
@@ -74,10 +71,7 @@ func TestRefusedDeletionOverPOP3(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	ctx := t.Context()
-	reg, err := s.Vault.App(ctx, "contoso")
-	s.must(err)
-	reg.Cloud.POP3 = s.sim.POP3()
-	s.must(s.Vault.PutApp(ctx, reg, vault.Proof{}))
+	s.offerPOP3()
 	s.put("contoso", "scan", vault.Application, "", vault.POP3)
 	s.must(s.Store.PutTask(ctx, fetch.Task{Name: "bills", Account: "scan", Spec: fetch.Spec{
 		Source: fetch.Origin{Protocol: fetch.POP3, Start: fetch.StartAll}, Handover: fetch.Handover{Directory: t.TempDir()}, After: fetch.Action{Do: fetch.Delete},

@@ -55,9 +55,10 @@ func (s schedule) exhausted(m Message, now time.Time) bool {
 func pauses(kind fault.Kind) bool { return kind == fault.NeedsSignIn || kind == fault.NeedsAdmin }
 
 // Part is who the next try is for: as many of those who wait as go in one message, 0
-// being all, but for those left for later. Those nobody has tried yet come first, so that some who must wait do not
-// stand in the way of the others. Only a part that may have got it goes before everybody
-// else, and as it was: what became of it cannot be found out for any other.
+// being all, but for those left for later. Those nobody has tried yet come first, so that
+// some who must wait do not stand in the way of the others. Only a part that may have got
+// it goes before everybody else, and as it was: what became of it cannot be found out for
+// any other.
 func (m *Message) Part(most int) []*Recipient {
 	var fresh, tried, doubtful []*Recipient
 	for i := range m.Recipients {
