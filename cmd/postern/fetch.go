@@ -76,11 +76,10 @@ func newFetchRun(c *cli) *cobra.Command {
 }
 
 func (c *cli) runTask(ctx context.Context, a *app.App, name string, opts fetch.Options, asJSON bool) error {
-	// One thing is done after the other, and a second processor looks for work that is not
-	// there: where nothing else runs, a fifth of all the processor time. Without it messages
-	// come as fast, beside a Dovecot and over a link of 80 ms. The server, which has many
-	// tasks, keeps them all.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	// One group is read while the one before is committed, and a third processor would only
+	// look for work that is not there. The server, which has many tasks, keeps them all.
+	const useful = 2
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(min(useful, runtime.GOMAXPROCS(0))))
 	bar, out := newProgress(c.stderr), &lines{w: bufio.NewWriter(c.stdout)}
 	opts.Progress = func(e fetch.Event) {
 		if !asJSON && e.State != fetch.NoMatch {

@@ -41,7 +41,7 @@
 //
 // Steps 1 to 3, 4 to 6 and 8 to 9 are made for a group of messages at once: that is what
 // makes durable fetching fast. Where no target waits and no action is wanted, step 6
-// enters done at once.
+// enters done at once, and the next group is read meanwhile.
 package fetch
 
 import (

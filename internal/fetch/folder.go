@@ -15,10 +15,10 @@ import (
 // What is done at once: descriptions cost little, bodies lie on the disk until they are
 // committed together.
 const (
-	describedAtOnce = 500
+	describedAtOnce = 1000
 	groupMessages   = 250
 	groupBytes      = 32 << 20
-	groupsAhead     = 2
+	groupsAhead     = 4
 )
 
 // folder goes over one folder.
@@ -306,7 +306,10 @@ func (r *run) refused(ctx context.Context, p *parcel, err error, g *gathering) e
 		return err
 	}
 	broken := source(ctx, err)
-	fail := func() { r.refuse(p, err); g.passed = append(g.passed, p) }
+	fail := func() {
+		r.here.settle(p.UID)
+		g.failed = append(g.failed, failure{p, err})
+	}
 	switch kind := fault.KindOf(err); {
 	case errors.Is(err, extract.ErrTooMuch):
 		fail()

@@ -39,8 +39,8 @@ func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 }
 
 // atOnce is how many messages are asked for at once: those that are committed together,
-// and more where nothing but our own disk is busy meanwhile. The server then has the next
-// ones ready when a group is committed.
+// and more where nothing but our own disk is busy meanwhile: these come while a group is
+// committed.
 func (r *run) atOnce() int {
 	if r.target == nil && r.task.After.None() && r.task.Unmatched.None() && r.task.Failure.Do.None() {
 		return groupsAhead * groupMessages
@@ -59,15 +59,21 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 	}
 	g := &gathering{}
 	var own, commit error
+	var ahead flight
 	err := src.Bodies(ctx, r.validity, ids, func(id string, body io.Reader, err error) error {
-		if own = r.read(ctx, by[id], body, err, g); own == nil && g.full() && len(list) > groupMessages {
-			commit = r.commit(ctx, src, g)
+		if own = r.read(ctx, by[id], body, err, g); own != nil || !g.full() || len(list) <= groupMessages {
+			return own
+		}
+		if commit = ahead.land(); commit == nil {
+			whole := g
+			ahead.start(func() error { return r.commit(ctx, src, whole) })
 			g = &gathering{}
 		}
-		return cmp.Or(own, commit)
+		return commit
 	})
-	switch {
+	switch commit = cmp.Or(commit, ahead.land()); {
 	case commit != nil:
+		r.abandon(g.take)
 		return commit
 	case own != nil:
 		err = own
@@ -79,6 +85,23 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		return err
 	}
 	return cmp.Or(r.commit(ctx, src, g), err)
+}
+
+// flight is a commit that is under way while more is read, one at a time. Reading keeps
+// what it finds in the next gathering, and touches nothing else that a commit does.
+type flight struct{ landed chan error }
+
+func (f *flight) start(commit func() error) {
+	f.landed = make(chan error, 1)
+	go func() { f.landed <- commit() }()
+}
+
+// land waits for the commit, if there is one.
+func (f *flight) land() (err error) {
+	if f.landed != nil {
+		err, f.landed = <-f.landed, nil
+	}
+	return err
 }
 
 // undecided finds out whose fault a broken connection is: those of the group that were
@@ -103,17 +126,27 @@ func (r *run) undecided(ctx context.Context, list []wanted, err error, g *gather
 	return err
 }
 
-// gathering is what became of the messages of a group.
-type gathering struct{ take, passed []*parcel }
+// gathering is what was found out of some messages, and is not entered yet.
+type gathering struct {
+	take, passed []*parcel
+	failed       []failure
+	octets       int64 // read
+}
 
-func (g *gathering) full() bool { return len(g.take)+len(g.passed) >= groupMessages }
+// failure is a message that could not be read, and why.
+type failure struct {
+	*parcel
+	err error
+}
+
+func (g *gathering) full() bool { return len(g.take)+len(g.passed)+len(g.failed) >= groupMessages }
 
 // read takes in one message. An error ends the group.
 func (r *run) read(ctx context.Context, w wanted, body io.Reader, err error, g *gathering) error {
 	h := &harvest{reader: r.reader, rules: w.rules, create: r.create()}
 	if err == nil {
 		err = h.reap(body, r.limits(w.rules), r.largest())
-		r.rec.Bytes += h.summary.Size
+		g.octets += h.summary.Size
 	}
 	if err != nil {
 		discard(h.surplus(nil))

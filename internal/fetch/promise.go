@@ -16,6 +16,11 @@ import (
 
 // commit hands over what a group of messages gave, and enters the rest.
 func (r *run) commit(ctx context.Context, src Source, g *gathering) error {
+	r.rec.Bytes += g.octets
+	for _, f := range g.failed {
+		r.refuse(f.parcel, f.err)
+		g.passed = append(g.passed, f.parcel)
+	}
 	if err := r.twins(ctx, g.take); err != nil {
 		r.abandon(g.take)
 		return err

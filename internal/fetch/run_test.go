@@ -527,8 +527,11 @@ func TestCommitsWhileMoreComes(t *testing.T) {
 					return nil
 				}
 				looked = true
-				if n := saved(); n != groupMessages {
-					t.Errorf("%d files are there while more comes", n)
+				for began := time.Now(); saved() != groupMessages; time.Sleep(time.Millisecond) {
+					if time.Since(began) > 20*time.Second {
+						t.Errorf("%d files are there while more comes", saved())
+						return nil
+					}
 				}
 				if c.breaks {
 					return fault.New(fault.Temporary, op, "connection reset")
@@ -542,6 +545,33 @@ func TestCommitsWhileMoreComes(t *testing.T) {
 				t.Errorf("asked %d times for bodies, want %d at most", p.asked, c.asked)
 			}
 		})
+	}
+}
+
+// When a commit fails that is under way while more is read, the run ends with its error;
+// of what was read meanwhile nothing stays.
+func TestCommitFailsWhileMoreComes(t *testing.T) {
+	t.Parallel()
+	p := newPost()
+	for i := range groupsAhead * groupMessages {
+		p.deliver(message(fmt.Sprint(i), fmt.Sprint(i, ".pdf"), fmt.Sprint("content ", i)), epoch)
+	}
+	b := newBench(t, p, nil)
+	whole := b.Fetcher
+	cfg := b.cfg
+	cfg.Ledger = &brittle{b.ledger, 1}
+	b.Fetcher = New(cfg)
+	if r, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, errBrittle) || r.Saved != groupMessages {
+		t.Errorf("%+v, %v", r, err)
+	}
+	staged, err := filepath.Glob(filepath.Join(b.task.Handover.Directory, stagingPrefix+"*"+stagingSuffix))
+	must(t, err)
+	if len(staged) != 2*groupMessages { // files and manifests: their promise may have been kept
+		t.Errorf("%d files stay staged", len(staged))
+	}
+	b.Fetcher = whole
+	if r := b.run(t); r.Saved != (groupsAhead-1)*groupMessages || r.Failed != 0 {
+		t.Errorf("%+v", r)
 	}
 }
 
