@@ -16,48 +16,74 @@ import (
 // reportFor is how long a report waits for an account that can send it.
 const reportFor = 5 * 24 * time.Hour
 
-// bounces queues the reports that are due. What cannot be queued now stays due.
+// bounces queues the reports that are due, some at a time, and more while there is an
+// account to send them. What cannot be queued now stays due, and is in nobody's way: the
+// next time begins behind it.
 func (r *Relay) bounces(ctx context.Context) {
+	const most = 10 // looks into the store, with others waiting
 	if r.cfg.Reporter == nil {
 		return
 	}
-	due, err := r.cfg.Store.DueBounces(ctx, r.cfg.Now())
-	if err != nil {
-		if ctx.Err() == nil {
-			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "reports to senders not queued", slog.Any("error", err))
-		}
-		return
-	}
-	for _, m := range due {
-		for _, about := range [][]Recipient{m.owing(), m.waitingLate(r.cfg.Now())} {
-			if len(about) == 0 {
-				continue
-			}
-			if err := r.bounce(ctx, m, about); err != nil && !errors.Is(err, fault.Conflict) && ctx.Err() == nil {
-				r.cfg.Log.LogAttrs(ctx, slog.LevelError, "a report to a sender not queued", slog.String("id", m.ID), slog.Any("error", err))
-			}
+	for range most {
+		behind := r.debtors
+		wrapped := func() bool { return behind != "" && r.debtors == "" }
+		if r.settleSome(ctx) == 0 && !wrapped() {
+			return
 		}
 	}
 }
 
+// settleSome has a look at the next messages that owe a report, and counts the reports
+// that it queued.
+func (r *Relay) settleSome(ctx context.Context) (queued int) {
+	due, err := r.cfg.Store.DueBounces(ctx, r.cfg.Now(), r.debtors)
+	r.debtors = ""
+	if err != nil {
+		if ctx.Err() == nil {
+			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "reports to senders not queued", slog.Any("error", err))
+		}
+		return 0
+	}
+	for _, m := range due {
+		queued += r.settleDebt(ctx, m)
+		r.debtors = m.ID
+	}
+	return queued
+}
+
+// settleDebt queues the reports that are due on a message, and counts them.
+func (r *Relay) settleDebt(ctx context.Context, m Message) (queued int) {
+	for _, about := range [][]Recipient{m.owing(), m.waitingLate(r.cfg.Now())} {
+		if len(about) == 0 {
+			continue
+		}
+		switch done, err := r.bounce(ctx, m, about); {
+		case done:
+			queued++
+		case err != nil && !errors.Is(err, fault.Conflict) && ctx.Err() == nil:
+			r.cfg.Log.LogAttrs(ctx, slog.LevelError, "a report to a sender not queued", slog.String("id", m.ID), slog.Any("error", err))
+		}
+	}
+	return queued
+}
+
 // bounce tells the sender of a message what became of some of its recipients, or that
-// they wait, in a message of its own. Its queueing and the end of the debt are one
-// commit: nobody is told twice.
-func (r *Relay) bounce(ctx context.Context, of Message, about []Recipient) error {
+// they wait, in a message of its own, if there is an account to send it. Its queueing and
+// the end of the debt are one commit: nobody is told twice.
+func (r *Relay) bounce(ctx context.Context, of Message, about []Recipient) (queued bool, err error) {
 	now := r.cfg.Now()
 	account, from, ok := r.cfg.Reporter(ctx, of)
 	if !ok {
 		if of.Done.IsZero() || now.Sub(of.Done) < reportFor {
-			return nil
+			return false, nil
 		}
 		r.event(ctx, "unreported", of)
-		return r.cfg.Store.DropBounce(ctx, of.ID)
+		return false, r.cfg.Store.DropBounce(ctx, of.ID)
 	}
 	d := report{of: of, about: about, from: from, to: of.From, hostname: r.cfg.Hostname, now: now, giveUp: of.Accepted.Add(r.cfg.GiveUp)}
 	if of.State != Delivered { // what is delivered is kept no longer
-		var err error
 		if d.original, d.whole, err = r.original(ctx, of, d.says() == Refused); err != nil {
-			return err
+			return false, err
 		}
 	}
 	m := Message{
@@ -67,11 +93,11 @@ func (r *Relay) bounce(ctx context.Context, of Message, about []Recipient) error
 		UTF8: of.From.NeedsUTF8() || from.NeedsUTF8() || d.whole && of.UTF8, State: Queued, Accepted: now, NotBefore: now,
 	}
 	if err := r.queueReport(ctx, &m, d); err != nil {
-		return err
+		return false, err
 	}
 	r.event(ctx, "reported", m, slog.String("about", of.ID), slog.String("of", string(of.State)), slog.String("says", string(d.says())))
 	r.Wake()
-	return nil
+	return true, nil
 }
 
 // queueReport streams a report into the queue: it may hold a whole message.

@@ -101,6 +101,43 @@ func TestReportWaitsForAWay(t *testing.T) {
 	})
 }
 
+// Reports that nobody can send for now hold up no others, however many they are.
+func TestReportsWithoutAWayHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, s *setting) {
+		const many = 250
+		s.sendAs = func(_ context.Context, _ int, env pmail.Envelope) (smtp.Result, error) {
+			if env.From.Local == "office" {
+				return taken(), nil
+			}
+			return refusedForGood()
+		}
+		s.run()
+		for range many {
+			s.accept("scan", "gone@example.net")
+		}
+		s.after(time.Minute)
+		var newer []string
+		for range many {
+			newer = append(newer, s.accept("fax", "gone@example.net"))
+		}
+		s.after(time.Hour)
+		s.mu.Lock()
+		s.reporter = func(of relay.Message) (string, pmail.Address, bool) {
+			account, from, _ := other(of)
+			return account, from, of.Account == "fax"
+		}
+		s.mu.Unlock()
+		s.after(10 * time.Minute)
+		for _, id := range newer {
+			if n := len(s.store.about(id)); n != 1 {
+				t.Fatalf("%d reports on %+v", n, s.message(id))
+			}
+		}
+		s.end()
+	})
+}
+
 // The report is read by software that is not ours: net/mail and mime/multipart.
 func TestReportIsAMessageProgramsRead(t *testing.T) {
 	t.Parallel()

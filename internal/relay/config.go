@@ -131,6 +131,8 @@ type Relay struct {
 	rush  rush
 	pool  intakes
 	stats counters
+
+	debtors string // the last message looked at that owes a report; of Run alone
 }
 
 // New builds a relay; [Relay.Run] starts it.

@@ -63,8 +63,8 @@ func (r *Relay) deliver(ctx context.Context, l lease) {
 	if committed {
 		r.report(ctx, m, res, err)
 	}
-	if committed && m.Bounce == BounceDue {
-		r.bounces(ctx)
+	if committed && m.Bounce == BounceDue && r.cfg.Reporter != nil {
+		r.settleDebt(ctx, m)
 	}
 }
 

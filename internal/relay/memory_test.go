@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -111,19 +112,20 @@ func (s *memory) Paces(context.Context, time.Time) ([]relay.Pace, error) { retur
 
 func (s *memory) ForgetSends(context.Context, time.Time) error { return nil }
 
-func (s *memory) DueBounces(_ context.Context, now time.Time) ([]relay.Message, error) {
+func (s *memory) DueBounces(_ context.Context, now time.Time, behind string) ([]relay.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var due []relay.Message
 	for _, k := range s.messages {
 		late := k.State == relay.Queued && !k.TellBy.IsZero() && !k.TellBy.After(now)
-		if late || k.Bounce == relay.BounceDue && k.State != relay.Delivering {
+		if k.ID > behind && (late || k.Bounce == relay.BounceDue && k.State != relay.Delivering) {
 			m := k.Message
 			m.Recipients = slices.Clone(k.Recipients)
 			due = append(due, m)
 		}
 	}
-	return due, s.failing["DueBounces"]
+	slices.SortFunc(due, func(a, b relay.Message) int { return cmp.Compare(a.ID, b.ID) })
+	return due[:min(len(due), 100)], s.failing["DueBounces"]
 }
 
 // about finds the report on a message.

@@ -199,11 +199,12 @@ type Store interface {
 	FinishMessage(ctx context.Context, holder string, m Message, spent Spent) error
 
 	// DueBounces lists messages whose report is due (Bounce), and waiting ones that are
-	// late (TellBy), the oldest first, some at a time, and none that is being delivered.
+	// late (TellBy), the oldest first, some at a time and from the one behind the given id
+	// on, and none that is being delivered.
 	// PutMessage of a report (About) settles it in the same commit, with [Message.Tell]
 	// unless it is Late, and is Conflict when it is settled already or the message is being
 	// delivered; DropBounce settles that of a finished message without one.
-	DueBounces(ctx context.Context, now time.Time) ([]Message, error)
+	DueBounces(ctx context.Context, now time.Time, behind string) ([]Message, error)
 	DropBounce(ctx context.Context, id string) error
 
 	Body(ctx context.Context, id string) (io.ReadCloser, error)

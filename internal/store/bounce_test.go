@@ -31,9 +31,12 @@ func TestReportSettlesWhatIsOwed(t *testing.T) {
 			}
 			ok(t, s.FinishMessage(ctx, "me", m, relay.Spent{}))
 		}
-		owed, err := s.DueBounces(ctx, t0)
+		owed, err := s.DueBounces(ctx, t0, "")
 		ok(t, err)
 		got(t, []string{"m00000", "m00001"})(ids(owed), nil)
+		behind, err := s.DueBounces(ctx, t0, "m00000")
+		ok(t, err)
+		got(t, []string{"m00001"})(ids(behind), nil)
 
 		report := message(7, "office")
 		report.About, report.Tells = "m00000", all(owed[0])
@@ -52,7 +55,7 @@ func TestReportSettlesWhatIsOwed(t *testing.T) {
 
 		ok(t, s.DropBounce(ctx, "m00001"))
 		failed(t, s.DropBounce(ctx, "m00001"), fault.Conflict)
-		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0))
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0, ""))
 
 		ok(t, s.RequeueMessage(ctx, "m00000", t0)) // tried again by hand: what comes of it is new
 		have, err = s.Message(ctx, "m00000")
@@ -95,21 +98,21 @@ func TestReportOnAPart(t *testing.T) {
 		try := claim(t, s, "me")[0]
 		try.State, try.Bounce, try.Recipients[0].State = relay.Queued, relay.BounceDue, relay.Refused
 		ok(t, s.FinishMessage(ctx, "me", try, relay.Spent{}))
-		owed, err := s.DueBounces(ctx, t0)
+		owed, err := s.DueBounces(ctx, t0, "")
 		ok(t, err)
 		got(t, []string{"m00000"})(ids(owed), nil)
 		failed(t, s.DropBounce(ctx, "m00000"), fault.Conflict)
 		failed(t, tell(1, gone, busy), fault.Conflict, "m00000")
 
 		try = claim(t, s, "me")[0]
-		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0))
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0, ""))
 		failed(t, tell(1, gone), fault.Conflict, "m00000")
 		try.State = relay.Queued
 		ok(t, s.FinishMessage(ctx, "me", try, relay.Spent{}))
 		ok(t, tell(1, gone))
 		failed(t, tell(2, gone), fault.Conflict, "m00000")
 		failed(t, second(s.Message(ctx, "m00002")), fault.NotFound)
-		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0))
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, t0, ""))
 
 		try = claim(t, s, "me")[0]
 		if try.Bounce != relay.BounceSent || !try.Recipients[0].Told || try.Recipients[1].Told {
@@ -168,8 +171,8 @@ func TestLateMessageOwesAReport(t *testing.T) {
 		for n := range 2 {
 			put(t, s, message(n, "scan"))
 		}
-		got(t, []relay.Message(nil))(s.DueBounces(ctx, after(4*time.Hour-1e6)))
-		late, err := s.DueBounces(ctx, after(4*time.Hour))
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, after(4*time.Hour-1e6), ""))
+		late, err := s.DueBounces(ctx, after(4*time.Hour), "")
 		ok(t, err)
 		got(t, []string{"m00000", "m00001"})(ids(late), nil)
 		tell := func(n int, about string) error {
@@ -186,6 +189,6 @@ func TestLateMessageOwesAReport(t *testing.T) {
 		ok(t, tell(7, "m00000"))
 		failed(t, tell(8, "m00000"), fault.Conflict)
 		failed(t, tell(8, "m00001"), fault.Conflict)
-		got(t, []relay.Message(nil))(s.DueBounces(ctx, after(5*time.Hour)))
+		got(t, []relay.Message(nil))(s.DueBounces(ctx, after(5*time.Hour), ""))
 	})
 }

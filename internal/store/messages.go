@@ -75,12 +75,12 @@ func settleLate(ctx context.Context, tx querier, id string) error {
 }
 
 // DueBounces is part of [relay.Store].
-func (s *Store) DueBounces(ctx context.Context, now time.Time) ([]relay.Message, error) {
+func (s *Store) DueBounces(ctx context.Context, now time.Time, behind string) ([]relay.Message, error) {
 	return list(ctx, s.db, "list due reports", scanMessage,
 		`SELECT `+messageColumns+` FROM messages WHERE id IN (
-			SELECT id FROM messages WHERE bounce = 'due' AND state <> 'delivering'
-			UNION ALL SELECT id FROM messages WHERE tell_by > 0 AND tell_by <= $1 AND state IN ('queued', 'held'))
-		ORDER BY id LIMIT 100`, millis(now))
+			SELECT id FROM messages WHERE bounce = 'due' AND state <> 'delivering' AND id > $2
+			UNION ALL SELECT id FROM messages WHERE tell_by > 0 AND tell_by <= $1 AND state IN ('queued', 'held') AND id > $2)
+		ORDER BY id LIMIT 100`, millis(now), behind)
 }
 
 // DropBounce is part of [relay.Store].
