@@ -10,6 +10,7 @@ import (
 
 	"postern/internal/alert"
 	"postern/internal/app"
+	"postern/internal/secret"
 )
 
 func newAlerts(c *cli) *cobra.Command {
@@ -51,7 +52,7 @@ func newAlertsList(c *cli) *cobra.Command {
 
 func wayOf(r alert.Route) (by, to string) {
 	if !r.ByMail() {
-		return "webhook", r.Webhook
+		return "webhook", secret.Address(r.Webhook)
 	}
 	all := make([]string, 0, len(r.To))
 	for _, a := range r.To {

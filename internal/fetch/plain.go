@@ -3,6 +3,8 @@ package fetch
 import (
 	"cmp"
 	"strings"
+
+	"postern/internal/secret"
 )
 
 // How a task is told in words, on a page as by a command.
@@ -26,7 +28,7 @@ func (h Handover) Into() string {
 	case h.Object != nil:
 		places = append(places, h.Object.URL)
 	case h.Webhook != nil:
-		places = append(places, h.Webhook.URL)
+		places = append(places, secret.Address(h.Webhook.URL))
 	case h.Command != nil:
 		places = append(places, "the command "+h.Command.Path)
 	}

@@ -181,7 +181,7 @@ func (w *hook) lost(err error) error {
 	}
 	var request *url.Error
 	if errors.As(err, &request) { // its words hold the address, and that may hold a token
-		err = &url.Error{Op: request.Op, URL: plain(request.URL), Err: request.Err}
+		err = &url.Error{Op: request.Op, URL: secret.Address(request.URL), Err: request.Err}
 	}
 	classified := w.net.Unreachable(callWebhook, err)
 	var failed *net.OpError
@@ -192,15 +192,6 @@ func (w *hook) lost(err error) error {
 		}
 	}
 	return classified
-}
-
-// plain is an address without what stands behind its path.
-func plain(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return "the address"
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // retryAfter reads the header, which is seconds or a date (RFC 9110 §10.2.3); at most a day.

@@ -56,6 +56,20 @@ func (t *Text) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Address is a URL as people may see it: by whom it is answered. What stands behind the
+// host is the secret of many webhooks, and some have a password before it.
+func Address(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return Redacted
+	}
+	shown := u.Scheme + "://" + u.Host
+	if len(u.Path) > 1 || u.RawQuery != "" {
+		shown += "/…"
+	}
+	return shown
+}
+
 // Scrub returns s with every appearance of the given secrets replaced, whether
 // they stand plain, percent-encoded, or in base64 (standard or URL alphabet).
 // It is the last guard of a transcript, not the first: lines that carry

@@ -44,6 +44,22 @@ func TestNeverPrints(t *testing.T) {
 	}
 }
 
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"https://hooks.example.com/services/T0/B0/key":  "https://hooks.example.com/…",
+		"https://user:pass@erp.example.com:8443/?sig=x": "https://erp.example.com:8443/…",
+		"https://erp.example.com/":                      "https://erp.example.com",
+		"https://[::1]:80":                              "https://[::1]:80",
+		"not an address %zz":                            secret.Redacted,
+		"/only/a/path":                                  secret.Redacted,
+	} {
+		if got := secret.Address(address); got != want {
+			t.Errorf("%s is shown as %s, want %s", address, got, want)
+		}
+	}
+}
+
 func TestScrub(t *testing.T) {
 	t.Parallel()
 	s := secret.New(clear)

@@ -110,7 +110,11 @@ func (s *Server) alertPage(w http.ResponseWriter, r *http.Request) {
 		s.failAlert(w, r, err)
 		return
 	}
-	s.alertAs(w, r, http.StatusOK, route.Name, alertShow{form: shown(alertValues(route))})
+	values := alertValues(route)
+	if !route.ByMail() && !visitOf(r.Context()).user.Role.May(admin) {
+		values.Set("webhook", secret.Address(route.Webhook))
+	}
+	s.alertAs(w, r, http.StatusOK, route.Name, alertShow{form: shown(values)})
 }
 
 func (s *Server) alertAs(w http.ResponseWriter, r *http.Request, status int, name string, show alertShow) {

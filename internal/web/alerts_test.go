@@ -9,16 +9,35 @@ import (
 	"time"
 
 	"postern/internal/alert"
+	"postern/internal/people"
 )
 
 func TestAlertList(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.admin(s.request("GET", "/alerts", nil)).says(t, "admins", "mail, through scan", "admin@contoso.com", "An account waits for a sign-in", "https://ops.contoso.com/postern", "everything", "Nothing was told")
+	s.admin(s.request("GET", "/alerts", nil)).says(t, "admins", "mail, through scan", "admin@contoso.com", "An account waits for a sign-in", "https://ops.contoso.com/…", "!https://ops.contoso.com/postern", "everything", "Nothing was told")
 	s.alerts.history = []alert.Alert{{Route: "admins", State: alert.Failed, Outcome: "550 <b>no</b>", News: alert.News{What: "the disk is full", At: time.Now()}}}
 	s.admin(s.request("GET", "/alerts?state=failed", nil)).says(t, "The disk is full.", "550 <b>no</b>", "failed")
 	s.alerts.broken = errors.New("locked")
 	s.admin(s.request("GET", "/alerts", nil)).says(t, "The routes could not be looked up", "What was told could not be looked up", "!locked")
+}
+
+// The address of a webhook is its key more often than not: those who may not change it
+// see whose it is.
+func TestWebhookAddressIsForAdmins(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.people.user("vera", people.Viewer)
+	s.alerts.routes[1].Webhook = "https://hooks.example.com/services/T0/B0/key"
+	if a := s.admin(s.request("GET", "/alerts/ops", nil)); !strings.Contains(a.body, s.alerts.routes[1].Webhook) {
+		t.Error("who may change it does not see it")
+	}
+	for _, path := range []string{"/alerts", "/alerts/ops"} {
+		a := s.do(s.as("vera", s.request("GET", path, nil)))
+		if !strings.Contains(a.body, "https://hooks.example.com/…") || strings.Contains(a.body, "T0/B0") {
+			t.Errorf("%s shows a viewer %s", path, a.text)
+		}
+	}
 }
 
 func TestAlertRouteIsSaved(t *testing.T) {

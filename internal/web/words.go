@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"postern/internal/mail"
+	"postern/internal/secret"
 	"postern/internal/vault"
 )
 
@@ -22,7 +23,7 @@ func (s *Server) words() template.FuncMap {
 		"road": road, "party": party, "stage": stage, "may": may, "told": told,
 		"moment": moment, "clock": clock, "event": eventWords, "number": wholeNumber, "input": input, "pick": pick, "options": options, "asset": asset,
 		"state": state, "proof": proof, "day": day, "some": some, "own": own, "way": way, "grave": grave, "transport": transport, "limits": limits, "passwordLabel": passwordLabel,
-		"octets": octets, "many": many, "short": shortened, "tick": tick, "deeds": deeds, "upTo": upTo, "because": because,
+		"octets": octets, "many": many, "short": shortened, "tick": tick, "deeds": deeds, "upTo": upTo, "because": because, "host": secret.Address,
 	}
 }
 
