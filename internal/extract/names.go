@@ -32,7 +32,7 @@ func SafeName(original, contentType string, n int) string {
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
 		name = name[i+1:]
 	}
-	name = norm.NFC.String(strings.Map(safeRune, strings.ToValidUTF8(name, "_")))
+	name = norm.NFC.String(strings.Map(safeRunes(), norm.NFD.String(strings.ToValidUTF8(name, "_"))))
 	name = shorten(strings.TrimLeft(name, ". "))
 	if name == "" {
 		return fmt.Sprintf("attachment-%d%s", n, extension(contentType))
@@ -50,6 +50,28 @@ func SafeName(original, contentType string, n int) string {
 		name = stem + "_" + ext[1:] // as long as before: cutting might bring the suffix back
 	}
 	return name
+}
+
+// maxMarks is how many marks one letter keeps; no script needs more. Beyond 30 in a row
+// their normal form has invisible marks between them (UAX #15 §13).
+const maxMarks = 8
+
+// safeRunes is safeRune for one name in NFD, which drops heaps of marks as well.
+func safeRunes() func(rune) rune {
+	marks := 0
+	return func(r rune) rune {
+		switch r = safeRune(r); {
+		case r < 0:
+			return r
+		case !unicode.Is(unicode.M, r):
+			marks = 0
+		case marks == maxMarks:
+			return -1
+		default:
+			marks++
+		}
+		return r
+	}
 }
 
 // safeRune drops what cannot be seen, among it the marks that make exe.txt of

@@ -105,7 +105,7 @@ func checkName(t *testing.T, in, name string) {
 }
 
 func FuzzSafeName(f *testing.F) {
-	for _, s := range []string{"", "a.pdf", "../x", "CON.", "..manifest.json", "a.manifest.json", "\u202egpj", strings.Repeat("a.", 200), strings.Repeat("\u0390", 200)} {
+	for _, s := range []string{"", "a.pdf", "../x", "CON.", "..manifest.json", "a.manifest.json", "\u202egpj", strings.Repeat("a.", 200), strings.Repeat("\u0390", 200), strings.Repeat("\u0344", 20) + "\u0348.pdf"} {
 		f.Add(s, "message/rfc822")
 		f.Add(s, "")
 	}
