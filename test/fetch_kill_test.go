@@ -80,6 +80,42 @@ func TestFetchKilledAtRandomInstants(t *testing.T) {
 	g.stop()
 }
 
+// TestFetchKilledWhileGroupsOverlap kills `postern serve` while it takes so much mail from
+// Dovecot to a folder that one group of messages is committed while the next is read.
+func TestFetchKilledWhileGroupsOverlap(t *testing.T) {
+	t.Parallel()
+	const each = 700 // at a time: three groups
+	g, box := newGate(t), realDovecot(t)
+	k := &fetchKill{g: g, box: box, known: make(map[string]bool)}
+	r := fetchRoute{"ahead", k.dovecot(t, func(s *goimap.StatusData) uint32 { return *s.NumMessages }), k.folder(t, "ahead")}
+	k.routes = []fetchRoute{r}
+	g.setUp("")
+	g.apply(dovecotApp(t, g, box) + "accounts:\n" + dovecotAccount("real", r.user) +
+		fmt.Sprintf("tasks:\n  - {name: %s, account: real, source: {start: all}, %s, every: 1s}\n", r.task, r.words))
+	n, amid := max(3, fetchKills(t)/5), 0
+	for range n {
+		g.kill()
+		if k.atWork(t) {
+			amid++
+		}
+		k.arrive(t, each) // while nobody takes it
+		g.launch()
+		waitFor(t, "postern to come back", g.ready)
+		time.Sleep(time.Duration(rand.IntN(900)) * time.Millisecond) // the random instant is the point
+	}
+	deadline := time.Now().Add(3 * time.Minute)
+	for done := 0; done < k.arrived; time.Sleep(300 * time.Millisecond) {
+		entries := g.entries(r.task)
+		if done = len(entries) - len(unfinished(entries)); time.Now().After(deadline) {
+			t.Errorf("%d of %d messages are done after three minutes", done, k.arrived)
+			break
+		}
+	}
+	k.judge(t, r)
+	t.Logf("%d kills, %d of them with files on their way, %d messages", n, amid, k.arrived)
+	g.stop()
+}
+
 // fetchKill is the load and what becomes of it.
 type fetchKill struct {
 	g       *gate
