@@ -149,17 +149,26 @@ func reserved(name string) bool {
 	return false
 }
 
-// Unique returns name, or name with " (2)" and so on, whichever is the first that
-// is not taken.
+// Unique returns name, or name with " (2)" and so on, whichever is the first that is not
+// taken; where numbers are missing between those taken, it may be behind them. It asks
+// seldom: a folder may hold a hundred thousand files of one name.
 func Unique(name string, taken func(string) bool) string {
 	if !taken(name) {
 		return name
 	}
-	for n := 2; ; n++ {
-		if other := WithSuffix(name, fmt.Sprintf(" (%d)", n)); !taken(other) {
-			return other
+	numbered := func(n int) string { return WithSuffix(name, fmt.Sprintf(" (%d)", n)) }
+	last, free := 1, 2
+	for taken(numbered(free)) {
+		last, free = free, 2*free
+	}
+	for free-last > 1 {
+		if n := (last + free) / 2; taken(numbered(n)) {
+			last = n
+		} else {
+			free = n
 		}
 	}
+	return numbered(free)
 }
 
 // Fold returns the same for two names that some file system takes for one: it is

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"unicode"
@@ -68,6 +69,29 @@ func TestUnique(t *testing.T) {
 	long := SafeName(strings.Repeat("ü", 98)+".pdf", "", 1)
 	if got := Unique(long, func(s string) bool { return s == long }); len(got) > maxName || !strings.HasSuffix(got, " (2).pdf") || !utf8.ValidString(got) {
 		t.Errorf("long: %q", got)
+	}
+}
+
+// A folder may hold a hundred thousand files of one name.
+func TestUniqueAsksSeldom(t *testing.T) {
+	t.Parallel()
+	const many = 100_000
+	there := map[string]bool{"a.pdf": true}
+	for n := 2; n <= many; n++ {
+		there[fmt.Sprintf("a (%d).pdf", n)] = true
+	}
+	asked := 0
+	taken := func(s string) bool { asked++; return there[s] }
+	if got := Unique("a.pdf", taken); got != fmt.Sprintf("a (%d).pdf", many+1) || asked > 40 {
+		t.Errorf("%s after %d questions", got, asked)
+	}
+	delete(there, "a (2).pdf")
+	if got := Unique("a.pdf", taken); got != "a (2).pdf" {
+		t.Errorf("%s is taken in place of one that is free", got)
+	}
+	delete(there, "a (70000).pdf")
+	if got := Unique("a.pdf", taken); there[got] {
+		t.Errorf("%s is taken already", got)
 	}
 }
 

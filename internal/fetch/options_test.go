@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"postern/internal/extract"
 	"postern/internal/fault"
 	"postern/internal/handover"
 )
@@ -192,7 +193,7 @@ func TestPathsAndClashes(t *testing.T) {
 			if e.State != tt.state {
 				t.Errorf("%s: %s", e.State, e.Reason)
 			}
-			if lists := glob(t, dir, "*"+manifestSuffix); (len(lists) == 1) != (tt.state == Done) {
+			if lists := glob(t, dir, "*"+extract.ManifestSuffix); (len(lists) == 1) != (tt.state == Done) {
 				t.Errorf("manifests %q", lists)
 			}
 		})

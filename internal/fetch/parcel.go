@@ -103,7 +103,7 @@ type names map[string]bool
 // anything goes, that nothing is called yet.
 func (n names) choose(dir, wish string, anything bool) string {
 	folder, name := path.Split(wish)
-	name = unique(name, func(s string) bool {
+	name = extract.Unique(name, func(s string) bool {
 		return n[strings.ToLower(folder+s)] || !anything && exists(dir, filepath.FromSlash(folder+s))
 	})
 	n[strings.ToLower(folder+name)] = true
@@ -145,7 +145,7 @@ func (r *run) name(p *parcel, taken names) error {
 		f.Name = taken.choose(r.disk.dir, wish, anything)
 	}
 	if p.save.saves(List) {
-		wish := folder + safeName(fmt.Sprintf("message-%d-%s", p.UIDValidity, p.UID), "", 0) + manifestSuffix
+		wish := folder + safeName(fmt.Sprintf("message-%d-%s", p.UIDValidity, p.UID), "", 0) + extract.ManifestSuffix
 		p.Files = append(p.Files, File{Kind: List, Name: taken.choose(r.disk.dir, wish, false), ContentType: "application/json"})
 	}
 	return nil
@@ -153,33 +153,3 @@ func (r *run) name(p *parcel, taken names) error {
 
 // safeName is extract's, so that names mean the same everywhere.
 func safeName(name, contentType string, n int) string { return extract.SafeName(name, contentType, n) }
-
-// maxName is the longest name in octets; file systems allow 255, and a consumer may
-// want to append something.
-const maxName = 200
-
-// manifestSuffix is what consumers wait for.
-const manifestSuffix = ".manifest.json"
-
-// unique returns name, or name with " (2)" and so on, whichever is the first that is
-// not taken.
-func unique(name string, taken func(string) bool) string {
-	if !taken(name) {
-		return name
-	}
-	stem, ext := name, path.Ext(name)
-	if double, ok := strings.CutSuffix(name, manifestSuffix); ok {
-		ext, stem = manifestSuffix, double
-	}
-	stem = strings.TrimSuffix(stem, ext)
-	for n := 2; ; n++ {
-		suffix := fmt.Sprintf(" (%d)", n) + ext
-		cut := stem
-		if room := max(1, maxName-len(suffix)); len(cut) > room {
-			cut = strings.ToValidUTF8(cut[:room], "")
-		}
-		if other := cut + suffix; !taken(other) {
-			return other
-		}
-	}
-}
