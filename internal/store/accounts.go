@@ -21,7 +21,7 @@ func scanAccount(row scanner) (a vault.Account, err error) {
 
 // Accounts is part of [vault.Store].
 func (s *Store) Accounts(ctx context.Context) ([]vault.Account, error) {
-	return list(ctx, s.db, "list accounts", scanAccount, `SELECT `+accountColumns+` FROM accounts ORDER BY name`)
+	return list(ctx, s.often, "list accounts", scanAccount, `SELECT `+accountColumns+` FROM accounts ORDER BY name`)
 }
 
 // Account is part of [vault.Store].

@@ -20,7 +20,7 @@ func scanApp(row scanner) (a vault.App, err error) {
 
 // Apps is part of [vault.Store].
 func (s *Store) Apps(ctx context.Context) ([]vault.App, error) {
-	return list(ctx, s.db, "list app registrations", scanApp, `SELECT `+appColumns+` FROM apps ORDER BY name`)
+	return list(ctx, s.often, "list app registrations", scanApp, `SELECT `+appColumns+` FROM apps ORDER BY name`)
 }
 
 // App is part of [vault.Store].

@@ -144,7 +144,7 @@ func (s *Store) Body(ctx context.Context, id string) (io.ReadCloser, error) {
 		size   int64
 		first  []byte // chunk; nil when there is none
 	}
-	at, err := one(ctx, s.db, subject{"message", id}, func(row scanner) (p place, err error) {
+	at, err := one(ctx, s.often, subject{"message", id}, func(row scanner) (p place, err error) {
 		err = row.Scan(&p.name, &p.inFile, &p.size, &p.first)
 		return p, err
 	}, `SELECT body, in_file, size, (SELECT data FROM chunks WHERE body = m.body AND part = 0) FROM messages m WHERE id = $1`, id)

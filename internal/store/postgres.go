@@ -28,7 +28,7 @@ func OpenPostgres(ctx context.Context, url string, opts Options) (*Store, error)
 	db.SetMaxOpenConns(opts.MaxConns + 1) // one shows that we live
 	db.SetMaxIdleConns(opts.MaxConns)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	s := &Store{dialect: postgresDialect(), db: db, writes: transactions{db}, log: opts.Log, life: life{signs: advisory{db, opts.Log}}}
+	s := &Store{dialect: postgresDialect(), db: db, often: db, writes: transactions{db}, log: opts.Log, life: life{signs: advisory{db, opts.Log}}}
 	s.bodies = rows{db: db, now: s.Now}
 	err = migrateLocked(ctx, db)
 	if err == nil {

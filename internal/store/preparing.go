@@ -4,18 +4,33 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 )
 
-// preparing is a connection that parses each SQL text once. The texts are constants,
-// so their number is bounded. Only the writer's goroutine uses it.
+// preparing parses each SQL text once, for every connection it has. The texts are
+// constants, so their number is bounded.
 type preparing struct {
-	conn  *sql.Conn
+	conn  preparer
+	mu    sync.Mutex
 	stmts map[string]*sql.Stmt
+}
+
+// preparer is what a *sql.Conn and a *sql.DB share.
+type preparer interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	Close() error
+}
+
+func newPreparing(conn preparer) *preparing {
+	return &preparing{conn: conn, stmts: map[string]*sql.Stmt{}}
 }
 
 var _ querier = (*preparing)(nil)
 
 func (c *preparing) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if st, ok := c.stmts[query]; ok {
 		return st, nil
 	}
@@ -53,7 +68,10 @@ func (c *preparing) QueryRowContext(ctx context.Context, query string, args ...a
 	return st.QueryRowContext(ctx, args...)
 }
 
+// close ends the statements, then what they are for.
 func (c *preparing) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	errs := make([]error, 0, len(c.stmts)+1)
 	for _, st := range c.stmts {
 		errs = append(errs, st.Close())

@@ -73,7 +73,7 @@ func openSQLite(ctx context.Context, dir, path string, opts Options) (*Store, er
 		return nil, errors.Join(classify(op, err), reads.Close(), db.Close())
 	}
 	go w.loop()
-	s := &Store{dialect: sqliteDialect(), db: reads, writes: w, log: opts.Log, bodies: files{dir: filepath.Join(dir, bodiesDir), db: reads},
+	s := &Store{dialect: sqliteDialect(), db: reads, often: newPreparing(reads), writes: w, log: opts.Log, bodies: files{dir: filepath.Join(dir, bodiesDir), db: reads},
 		life: life{signs: lockFiles{filepath.Join(dir, holdersDir)}}}
 	err = s.bodies.sweep(ctx, time.Now().Add(-orphanAge))
 	if berr := s.life.begin(ctx, opts.Holder); err == nil {

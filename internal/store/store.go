@@ -57,6 +57,7 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	dialect dialect
 	db      *sql.DB // reads
+	often   querier // reads too; for what every delivery asks
 	writes  writes
 	bodies  bodies // the large ones
 	heads   heads  // and where the others pass through

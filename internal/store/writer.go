@@ -67,7 +67,7 @@ func newWriter(ctx context.Context, db *sql.DB, wal string, opts Options) (*writ
 		return nil, err
 	}
 	return &writer{
-		db: db, conn: &preparing{conn: conn, stmts: map[string]*sql.Stmt{}}, wal: wal, busy: opts.BusyTimeout, log: opts.Log,
+		db: db, conn: newPreparing(conn), wal: wal, busy: opts.BusyTimeout, log: opts.Log,
 		queue: make(chan *pending), quit: make(chan struct{}), ended: make(chan struct{}), limit: walLimit,
 	}, nil
 }
