@@ -43,6 +43,25 @@ func (c *CanonicalReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// WriteTo is that of an [io.WriterTo]: what is read goes out without another buffer.
+func (c *CanonicalReader) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		wrote, err := w.Write(c.out[c.head:])
+		n += int64(wrote)
+		c.head += wrote
+		if err != nil {
+			return n, err
+		}
+		if errors.Is(c.err, io.EOF) {
+			return n, nil
+		}
+		if c.err != nil {
+			return n, c.err
+		}
+		c.fill()
+	}
+}
+
 func (c *CanonicalReader) fill() {
 	if c.in == nil {
 		c.in = make([]byte, 16<<10)

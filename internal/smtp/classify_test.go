@@ -2,8 +2,11 @@ package smtp
 
 import (
 	"bufio"
+	"bytes"
 	"io"
+	"net/textproto"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -121,6 +124,39 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
+// What a message is wrapped in is taken off again by a reader that is not ours, whatever
+// the pieces are that it goes out in.
+func FuzzBodyWriter(f *testing.F) {
+	f.Add([]byte(".a\r\n..\r\n.\r\nb"), 1)
+	f.Add([]byte("a\n.b\r.c"), 3)
+	f.Add([]byte{}, 0)
+	f.Fuzz(func(t *testing.T, in []byte, piece int) {
+		var out bytes.Buffer
+		w := &bodyWriter{w: bufio.NewWriterSize(&out, 16)}
+		text, err := io.ReadAll(Canonical(bytes.NewReader(in)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for some := range slices.Chunk(text, max(1, piece%64)) {
+			if n, err := w.Write(some); n != len(some) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if w.close(); w.err != nil {
+			t.Fatal(w.err)
+		}
+		wire := bufio.NewReader(&out)
+		back, err := io.ReadAll(textproto.NewReader(wire).DotReader())
+		want := bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+		if len(want) > 0 && !bytes.HasSuffix(want, []byte("\n")) {
+			want = append(want, '\n')
+		}
+		if err != nil || !bytes.Equal(back, want) || wire.Buffered() > 0 {
+			t.Fatalf("%q came back as %q, %v; %d octets are left", text, back, err, wire.Buffered())
+		}
+	})
+}
+
 func FuzzCanonical(f *testing.F) {
 	f.Add([]byte("a\r\r\n.\n\r"))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -130,6 +166,10 @@ func FuzzCanonical(f *testing.F) {
 		}
 		if bare := strings.ReplaceAll(string(once), "\r\n", ""); strings.ContainsAny(bare, "\r\n") {
 			t.Fatalf("%q left bare line ends: %q", in, once)
+		}
+		var through strings.Builder
+		if n, err := io.Copy(&through, Canonical(iotest.HalfReader(strings.NewReader(string(in))))); err != nil || through.String() != string(once) || n != int64(len(once)) {
+			t.Fatalf("%q goes out as %q, %v", in, through.String(), err)
 		}
 		twice, err := io.ReadAll(Canonical(iotest.OneByteReader(strings.NewReader(string(once)))))
 		if err != nil || string(twice) != string(once) {

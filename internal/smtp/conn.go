@@ -24,6 +24,7 @@ type Conn struct {
 	conn  net.Conn // wire, or TLS above it
 	br    *bufio.Reader
 	bw    *bufio.Writer
+	text  CanonicalReader // of the message being sent
 
 	ext    map[string]string // what EHLO offered, upper case
 	secure *tls.ConnectionState

@@ -1,11 +1,11 @@
 package smtp
 
 import (
+	"bufio"
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net/textproto"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -195,14 +195,16 @@ func (c *Conn) hearRecipients(to []mail.Address, res *Result) error {
 // message sends the body and reads the final answer.
 func (c *Conn) message(body io.Reader, res *Result) error {
 	c.wire.setPatience(c.times.Write)
-	w := &bodyWriter{w: textproto.NewWriter(c.bw).DotWriter()}
-	n, err := io.Copy(w, Canonical(body))
+	c.text.Reset(body)
+	defer c.text.Reset(nil)
+	w := &bodyWriter{w: c.bw}
+	n, err := io.Copy(w, &c.text)
 	if err != nil && w.err == nil { // our side of the copy failed: the message must not end
 		c.Abort()
 		return &fault.Error{Kind: fault.Temporary, Op: "read message body", Err: err}
 	}
 	if err == nil {
-		w.err = w.w.Close()
+		w.close()
 	}
 	c.trace(fmt.Sprintf("C: (message of %d octets)", n))
 	if w.err != nil {
@@ -240,17 +242,46 @@ func (c *Conn) interrupted(cause error, res *Result) error {
 	return c.lost(StageBody, cause)
 }
 
-// bodyWriter remembers its own failure, so that it can be told from the reader's.
+// bodyWriter writes canonical text, with a dot before each line that begins with one
+// (RFC 5321 §4.5.2). It remembers its own failure, so that it can be told from the
+// reader's.
 type bodyWriter struct {
-	w   io.WriteCloser
-	err error
+	w    *bufio.Writer
+	amid bool // in a line, or behind one whose end is not sure
+	err  error
 }
 
-func (b *bodyWriter) Write(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, errors.New("write after failure")
+func (b *bodyWriter) Write(p []byte) (n int, _ error) {
+	for n < len(p) && b.err == nil {
+		if !b.amid && p[n] == '.' {
+			b.put(".")
+		}
+		line := p[n:]
+		if i := bytes.Index(line, []byte("\n.")); i >= 0 {
+			line = line[:i+1]
+		}
+		if b.err == nil {
+			_, b.err = b.w.Write(line)
+		}
+		n += len(line)
+		b.amid = line[len(line)-1] != '\n'
 	}
-	n, err := b.w.Write(p)
-	b.err = err
-	return n, err
+	return n, b.err
+}
+
+// close ends the text.
+func (b *bodyWriter) close() {
+	if b.amid {
+		b.put("\r\n")
+	}
+	b.put(".\r\n")
+	if b.err == nil {
+		b.err = b.w.Flush()
+	}
+}
+
+func (b *bodyWriter) put(s string) {
+	if b.err == nil {
+		_, b.err = b.w.WriteString(s)
+	}
 }
