@@ -37,6 +37,7 @@ type disk struct {
 	step    func(string) // tests cut the run here
 	buffers *sync.Pool   // of *bufio.Writer
 	volume  *volume      // nil until a run begins to write
+	stock   *stock       // nil where it is not known how many files there will be
 }
 
 const (
@@ -125,8 +126,7 @@ type stagedFile struct {
 }
 
 func (d disk) create() (output, error) {
-	path := filepath.Join(d.dir, d.mark+"-"+strings.ToLower(rand.Text())+stagingSuffix)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // consumers are other users; the umask narrows it
+	f, err := d.stock.take(d.open)
 	if err != nil {
 		return nil, d.diskError("stage file", err)
 	}
@@ -134,6 +134,70 @@ func (d disk) create() (output, error) {
 	buf := d.buffers.Get().(*bufio.Writer)
 	buf.Reset(f)
 	return &stagedFile{d: d, f: f, buf: buf, hash: sha256.New()}, nil
+}
+
+// open makes a staging file.
+func (d disk) open() (*os.File, error) {
+	path := filepath.Join(d.dir, d.mark+"-"+strings.ToLower(rand.Text())+stagingSuffix)
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // consumers are other users; the umask narrows it
+}
+
+// stock are staging files that are made while the messages they are for still come: to
+// make a file takes as long as to read a small message.
+type stock struct {
+	made chan madeFile
+	quit chan struct{}
+}
+
+type madeFile struct {
+	f   *os.File
+	err error
+}
+
+// stockUp makes n files, a few ahead of those that are taken.
+func (d disk) stockUp(n int) *stock {
+	const ahead = 8
+	s := &stock{made: make(chan madeFile, ahead), quit: make(chan struct{})}
+	go func() {
+		defer close(s.made)
+		for range n {
+			f, err := d.open()
+			select {
+			case s.made <- madeFile{f, err}:
+			case <-s.quit:
+				drop(f)
+				return
+			}
+		}
+	}()
+	return s
+}
+
+// take is a file of the stock, or one made now when there is none.
+func (s *stock) take(open func() (*os.File, error)) (*os.File, error) {
+	if s != nil {
+		if next, ok := <-s.made; ok {
+			return next.f, next.err
+		}
+	}
+	return open()
+}
+
+// close removes what nobody took.
+func (s *stock) close() {
+	if s == nil {
+		return
+	}
+	close(s.quit)
+	for left := range s.made {
+		drop(left.f)
+	}
+}
+
+func drop(f *os.File) {
+	if f != nil {
+		_ = errors.Join(f.Close(), os.Remove(f.Name())) // what cannot be removed now is swept later
+	}
 }
 
 // Write appends to the file.

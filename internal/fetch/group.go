@@ -57,6 +57,11 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		by[w.parcel.UID] = w
 		ids = append(ids, w.parcel.UID)
 	}
+	r.disk.stock = r.stock(list)
+	defer func() {
+		r.disk.stock.close()
+		r.disk.stock = nil
+	}()
 	g := &gathering{}
 	var own, commit error
 	var ahead flight
@@ -85,6 +90,20 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		return err
 	}
 	return cmp.Or(r.commit(ctx, src, g), err)
+}
+
+// stock has files made for messages that will be kept whole, if they are many.
+func (r *run) stock(list []wanted) *stock {
+	whole := 0
+	for _, w := range list {
+		if keptWhole(w.rules) {
+			whole++
+		}
+	}
+	if r.opts.DryRun || whole < manyFiles {
+		return nil
+	}
+	return r.disk.stockUp(whole)
 }
 
 // flight is a commit that is under way while more is read, one at a time. Reading keeps

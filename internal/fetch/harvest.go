@@ -60,7 +60,7 @@ type harvest struct {
 func (h *harvest) reap(body io.Reader, limits extract.Limits, most int64) (err error) {
 	m := &meter{r: body, limit: most}
 	var whole io.Reader = m
-	if slices.ContainsFunc(h.rules, func(r Rule) bool { return r.Take.saves(EML) && !r.Skip }) {
+	if keptWhole(h.rules) {
 		if h.eml, err = h.create(); err != nil {
 			return err
 		}
@@ -89,6 +89,11 @@ func (h *harvest) reap(body io.Reader, limits extract.Limits, most int64) (err e
 	}
 	h.digest = h.eml.file().SHA256
 	return err
+}
+
+// keptWhole reports whether a rule may want all of a message in one file.
+func keptWhole(rules []Rule) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool { return r.Take.saves(EML) && !r.Skip })
 }
 
 // rest reads what the walk left of the message.

@@ -446,6 +446,37 @@ func TestWholeMessages(t *testing.T) {
 	}
 }
 
+// Files that are made ahead of the messages they are for are gone when the messages do not
+// come, and are no more than the messages otherwise.
+func TestFilesMadeAhead(t *testing.T) {
+	t.Parallel()
+	const count = groupsAhead*groupMessages + 3
+	p := newPost()
+	for i := range count {
+		p.deliver(message(fmt.Sprint(i), "a.pdf", "alpha"), epoch)
+	}
+	b := newBench(t, p, func(task *Task) { task.Rules = []Rule{{Take: Take{Save: []Kind{EML}, AnyMessage: true}}} })
+	stop := true
+	p.fail = func(op, uid string) error {
+		if stop && op == "body" && uid == "300" {
+			return fault.New(fault.NeedsSignIn, op, "the sign-in ended")
+		}
+		return nil
+	}
+	if _, err := b.RunTask(t.Context(), b.task.Name, Options{}); !errors.Is(err, fault.NeedsSignIn) {
+		t.Fatal(err)
+	}
+	dir := b.task.Handover.Directory
+	if staged, whole := glob(t, dir, stagingPrefix+"*"+stagingSuffix), glob(t, dir, "*.eml"); len(staged) != 0 || len(whole) != groupMessages {
+		t.Errorf("%d files stay staged, %d are in place", len(staged), len(whole))
+	}
+	stop = false
+	b.run(t)
+	if staged, whole := glob(t, dir, stagingPrefix+"*"+stagingSuffix), glob(t, dir, "*.eml"); len(staged) != 0 || len(whole) != count {
+		t.Errorf("%d files stay staged, %d of %d are in place", len(staged), len(whole), count)
+	}
+}
+
 func TestCopiesAreNoTwins(t *testing.T) {
 	t.Parallel()
 	raw := message("1", "a.pdf", "x")

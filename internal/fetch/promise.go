@@ -125,6 +125,7 @@ func (r *run) writeList(p *parcel, i int) error {
 		return fault.Wrap(fault.Permanent, "write manifest", err)
 	}
 	here := r.disk
+	here.stock = nil
 	if i > 0 && p.Files[0].Staging != "" {
 		here.dir = filepath.Dir(p.Files[0].Staging)
 	}
