@@ -88,10 +88,12 @@ func TestFetchKilledWhileGroupsOverlap(t *testing.T) {
 	g, box := newGate(t), realDovecot(t)
 	k := &fetchKill{g: g, box: box, known: make(map[string]bool)}
 	r := fetchRoute{"ahead", k.dovecot(t, func(s *goimap.StatusData) uint32 { return *s.NumMessages }), k.folder(t, "ahead")}
+	whole := k.folder(t, "whole")
 	k.routes = []fetchRoute{r}
 	g.setUp("")
 	g.apply(dovecotApp(t, g, box) + "accounts:\n" + dovecotAccount("real", r.user) +
-		fmt.Sprintf("tasks:\n  - {name: %s, account: real, source: {start: all}, %s, every: 1s}\n", r.task, r.words))
+		fmt.Sprintf("tasks:\n  - {name: %s, account: real, source: {start: all}, %s, every: 1s}\n", r.task, r.words) +
+		fmt.Sprintf("  - {name: whole, account: real, source: {start: all}, rules: [{name: whole, take: {save: [eml], any_message: true}}], %s, every: 1s}\n", whole.words))
 	n, amid := max(3, fetchKills(t)/5), 0
 	for range n {
 		g.kill()
@@ -104,14 +106,25 @@ func TestFetchKilledWhileGroupsOverlap(t *testing.T) {
 		time.Sleep(time.Duration(rand.IntN(900)) * time.Millisecond) // the random instant is the point
 	}
 	deadline := time.Now().Add(3 * time.Minute)
-	for done := 0; done < k.arrived; time.Sleep(300 * time.Millisecond) {
-		entries := g.entries(r.task)
-		if done = len(entries) - len(unfinished(entries)); time.Now().After(deadline) {
-			t.Errorf("%d of %d messages are done after three minutes", done, k.arrived)
-			break
+	for _, task := range []string{r.task, "whole"} {
+		for done := 0; done < k.arrived; time.Sleep(300 * time.Millisecond) {
+			entries := g.entries(task)
+			if done = len(entries) - len(unfinished(entries)); time.Now().After(deadline) {
+				t.Errorf("%s: %d of %d messages are done after three minutes", task, done, k.arrived)
+				break
+			}
 		}
 	}
 	k.judge(t, r)
+	kept := whole.taken()
+	for content, n := range kept {
+		if n != 1 {
+			t.Errorf("a message is there %d times: %.80q", n, content)
+		}
+	}
+	if len(kept) != k.arrived {
+		t.Errorf("%d messages of %d are there", len(kept), k.arrived)
+	}
 	t.Logf("%d kills, %d of them with files on their way, %d messages", n, amid, k.arrived)
 	g.stop()
 }
