@@ -122,8 +122,9 @@ func (w *walker) readHeader(message bool) (header, error) {
 // headerEnds reports a line that is none of a header, and that is not just a broken
 // one among others. Whoever forgot the blank line goes on with content.
 func (w *walker) headerEnds(tolerant bool) bool {
-	const enough = 256 // longer names no field has
-	line, rest, whole := bytes.Cut(w.ahead(enough), []byte("\n"))
+	const enough = 256                                                 // longer names no field has
+	upTo := func(b []byte, n int) []byte { return b[:min(len(b), n)] } // however much came at once
+	line, _, _ := bytes.Cut(upTo(w.ahead(enough), enough), []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if len(line) == 0 || line[0] == ' ' || line[0] == '\t' || isField(line) {
 		return false
@@ -131,9 +132,8 @@ func (w *walker) headerEnds(tolerant bool) bool {
 	if !tolerant {
 		return true
 	}
-	if !whole || len(rest) < enough {
-		_, rest, whole = bytes.Cut(w.ahead(window/2), []byte("\n"))
-	}
+	_, rest, whole := bytes.Cut(upTo(w.ahead(window/2), window/2), []byte("\n"))
+	rest = upTo(rest, enough)
 	return whole && lineEnd(rest) == 0 && len(rest) > 0 && !isField(rest) && rest[0] != ' ' && rest[0] != '\t'
 }
 
