@@ -26,9 +26,8 @@ func (r *Relay) bounces(ctx context.Context) {
 	}
 	for range most {
 		behind := r.debtors
-		wrapped := func() bool { return behind != "" && r.debtors == "" }
-		if r.settleSome(ctx) == 0 && !wrapped() {
-			return
+		if queued := r.settleSome(ctx); queued == 0 && (behind == "" || r.debtors != "") {
+			return // else that was the end of the list, and its beginning is still to be looked at
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (r *Relay) deliver(ctx context.Context, l lease) {
 	if committed {
 		r.report(ctx, m, res, err)
 	}
-	if committed && m.Bounce == BounceDue && r.cfg.Reporter != nil {
+	if committed && m.Bounce == BounceDue {
 		r.settleDebt(ctx, m)
 	}
 }

@@ -254,15 +254,13 @@ type bodyWriter struct {
 func (b *bodyWriter) Write(p []byte) (n int, _ error) {
 	for n < len(p) && b.err == nil {
 		if !b.amid && p[n] == '.' {
-			b.put(".")
+			_ = b.w.WriteByte('.') // it keeps an error, and tells of it the next time
 		}
 		line := p[n:]
 		if i := bytes.Index(line, []byte("\n.")); i >= 0 {
 			line = line[:i+1]
 		}
-		if b.err == nil {
-			_, b.err = b.w.Write(line)
-		}
+		_, b.err = b.w.Write(line)
 		n += len(line)
 		b.amid = line[len(line)-1] != '\n'
 	}
@@ -271,17 +269,10 @@ func (b *bodyWriter) Write(p []byte) (n int, _ error) {
 
 // close ends the text.
 func (b *bodyWriter) close() {
+	end := ".\r\n"
 	if b.amid {
-		b.put("\r\n")
+		end = "\r\n" + end
 	}
-	b.put(".\r\n")
-	if b.err == nil {
-		b.err = b.w.Flush()
-	}
-}
-
-func (b *bodyWriter) put(s string) {
-	if b.err == nil {
-		_, b.err = b.w.WriteString(s)
-	}
+	_, _ = b.w.WriteString(end) // Flush tells
+	b.err = b.w.Flush()
 }
