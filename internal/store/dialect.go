@@ -9,16 +9,18 @@ type dialect struct {
 	listed     string // the elements of the JSON array $4
 	cap        string // what the JSON object $7 has for h.account, NULL for nothing
 	like       string // LIKE that does not look at case
+	addresses  string // the recipients' addresses, up to what each is compared with
 	clock      string // statement that asks for the time in unix ms; "" when the database has only this machine's
 	perLane    string // joins lanes l with each lane's first $3 messages that are due at $2, as m
 }
 
 func sqliteDialect() dialect {
 	return dialect{
-		free:   `SELECT id FROM chosen`, // there is one writer at a time
-		like:   `LIKE`,
-		listed: `SELECT value FROM json_each($4)`,
-		cap:    `(SELECT j.value FROM json_each($7) j WHERE j.key = h.account)`,
+		free:      `SELECT id FROM chosen`, // there is one writer at a time
+		like:      `LIKE`,
+		addresses: `json_each(recipients) AS r WHERE r.value ->> '$.address'`,
+		listed:    `SELECT value FROM json_each($4)`,
+		cap:       `(SELECT j.value FROM json_each($7) j WHERE j.key = h.account)`,
 		perLane: `CROSS JOIN messages m ON m.id IN (
 			SELECT q.id FROM messages q
 			WHERE q.state = 'queued' AND q.account = l.account AND q.not_before <= $2
@@ -34,9 +36,11 @@ const (
 
 func postgresDialect() dialect {
 	return dialect{
-		clock:      `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint`,
-		lockRow:    ` FOR UPDATE`,
-		like:       `ILIKE`,
+		clock:   `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint`,
+		lockRow: ` FOR UPDATE`,
+		like:    `ILIKE`,
+		// it takes no document apart that has a NUL, which a server's words may hold
+		addresses:  `json_array_elements(replace(recipients, '\u0000', '\ufffd')::json) AS r WHERE r ->> 'address'`,
 		free:       `SELECT id FROM messages WHERE id IN (SELECT id FROM chosen) AND state = 'queued' FOR UPDATE SKIP LOCKED`,
 		lockClaims: `SELECT pg_advisory_xact_lock($1)`,
 		listed:     `SELECT jsonb_array_elements_text($4::jsonb)`,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -104,11 +105,20 @@ func (s *Store) messages(ctx context.Context, f relay.Filter, last string) ([]re
 		and(fmt.Sprintf(by, "device"), f.Device)
 	}
 	if f.Text != "" {
-		like := ` ` + s.dialect.like + ` ? ESCAPE '!'`
-		and(`(id`+like+` OR subject`+like+` OR message_id`+like+` OR sender`+like+` OR recipients`+like+`)`, "%"+likeEscaper.Replace(f.Text)+"%")
+		args = append(args, "%"+likeEscaper.Replace(asJSON(f.Text))+"%")
+		like, kept := s.dialect.like+` ? ESCAPE '!'`, fmt.Sprintf("%s $%d ESCAPE '!'", s.dialect.like, len(args))
+		and(`(id `+like+` OR subject `+like+` OR message_id `+like+` OR sender `+like+
+			` OR recipients `+kept+` AND EXISTS (SELECT 1 FROM `+s.dialect.addresses+` `+like+`))`, "%"+likeEscaper.Replace(f.Text)+"%")
 	}
 	args = append(args, limitOr100(f.Limit))
 	return list(ctx, s.db, "list messages", scanMessage, query+` ORDER BY id`+way.order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+}
+
+// asJSON is text as it stands within a JSON document. Where that is not, nobody need take
+// the document apart to see that none of its values has it.
+func asJSON(text string) string {
+	b, _ := json.Marshal(clean(text)) // a string cannot fail
+	return string(b[1 : len(b)-1])
 }
 
 // few reports whether not many messages are in a state.

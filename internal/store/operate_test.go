@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +45,27 @@ func TestFindByText(t *testing.T) {
 			found, err := s.Messages(t.Context(), relay.Filter{Text: text})
 			ok(t, err)
 			got(t, want)(ids(found), nil)
+		}
+	})
+}
+
+// A word of how recipients are kept, or of what a server said of one, is in no address:
+// who deletes all with it would delete what they never meant.
+func TestFindByAddress(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		m := message(1, "scan")
+		m.Recipients[0] = relay.Recipient{Address: address("r&d@x.example"), State: relay.Refused, Reply: "550 5.1.10 nobody@elsewhere.example is not here \x00"}
+		put(t, s, m)
+		for text, want := range map[string][]string{
+			"R&D@x": {"m00001"}, `"b c"@`: {"m00001"}, "ü.EXAMPLE": {"m00001"}, "d@x.": {"m00001"},
+			"address": {}, "waiting": {}, "refused": {}, "reply": {}, "5.1.10": {}, "elsewhere": {}, `"`: {"m00001"}, "u0026": {}, "{": {}, ",": {},
+		} {
+			found, err := s.Messages(t.Context(), relay.Filter{Text: text})
+			ok(t, err)
+			if !slices.Equal(ids(found), want) {
+				t.Errorf("%q finds %v, want %v", text, ids(found), want)
+			}
 		}
 	})
 }
