@@ -187,7 +187,7 @@ type Line struct {
 // Filter chooses entries; the zero values choose all.
 type Filter struct {
 	Task   string
-	Folder string // the end of the place: INBOX
+	Folder string // INBOX, or with its mailbox: a [Place]
 	UID    string
 	States []EntryState
 	Text   string // in sender, subject, Message-ID or a file's name

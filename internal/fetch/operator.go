@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,24 @@ const (
 // Chosen reports whether the filter leaves anything out.
 func (f Filter) Chosen() bool {
 	return f.Folder != "" || f.UID != "" || len(f.States) > 0 || f.Text != "" || f.Run != ""
+}
+
+// Fits reports whether an entry is what the filter's words mean. States, numbers and runs
+// a ledger compares itself; it cannot tell letters from their escapes, nor capital from
+// small ones beyond the first hundred, so that it is only asked for what may fit.
+func (f Filter) Fits(e Entry) bool {
+	if _, folder := split(e.Folder); f.Folder != "" && f.Folder != folder && f.Folder != e.Folder {
+		return false
+	}
+	if f.Text == "" {
+		return true
+	}
+	words := append([]string{e.From, e.Subject, e.MessageID}, e.Senders...)
+	for _, file := range e.Files {
+		words = append(words, file.Name, file.Original)
+	}
+	text := strings.ToLower(f.Text)
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(strings.ToLower(w), text) })
 }
 
 func (f Filter) String() string {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func (s *Store) searchEntries(ctx context.Context, f fetch.Filter, patience time
 		if err != nil {
 			return nil, "", err
 		}
-		page, err := q.page(ctx, limit+1-len(found), until)
+		page, err := q.page(ctx, limit+1-len(found), until, f)
 		if err != nil {
 			return nil, "", err
 		}
@@ -100,10 +101,10 @@ func (s *Store) ledgerQuery(f fetch.Filter) (*ledgerQuery, error) {
 		q.sift = append(q.sift, `state || '' IN (`+strings.Join(marks, ", ")+`)`) // no index is better than entries_time
 	}
 	for _, c := range []struct{ condition, value string }{
-		{`folder LIKE ? ESCAPE '!'`, with(f.Folder, "%/"+likeEscaper.Replace(f.Folder))},
+		{`'/' || folder LIKE ? ESCAPE '!'`, with(f.Folder, "%/"+likeEscaper.Replace(f.Folder))},
 		{`uid = ?`, f.UID},
 		{`run = ?`, f.Run},
-		{`lower(message_id || ' ' || files || ' ' || details) LIKE ? ESCAPE '!'`, with(f.Text, "%"+likeEscaper.Replace(strings.ToLower(f.Text))+"%")},
+		{`lower(message_id || ' ' || files || ' ' || details) LIKE ? ESCAPE '!'`, with(f.Text, loosely(f.Text))},
 	} {
 		if c.value != "" {
 			q.sift = append(q.sift, strings.Replace(c.condition, "?", q.arg(c.value), 1))
@@ -120,6 +121,20 @@ func with(word, pattern string) string {
 	return pattern
 }
 
+// loosely is a pattern that fits whatever holds a text, and more: JSON writes some of its
+// signs otherwise, and SQLite knows the small letters of ASCII only.
+func loosely(text string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(text) {
+		if r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) {
+			b.WriteByte('%')
+		} else {
+			b.WriteString(likeEscaper.Replace(string(r)))
+		}
+	}
+	return "%" + b.String() + "%"
+}
+
 func (q *ledgerQuery) arg(v any) string {
 	q.args = append(q.args, v)
 	return "$" + strconv.Itoa(len(q.args))
@@ -128,14 +143,20 @@ func (q *ledgerQuery) arg(v any) string {
 // sifts reports whether rows are looked at that may not be wanted.
 func (q *ledgerQuery) sifts() bool { return len(q.sift) > 0 }
 
-// page lists entries, down to a time.
-func (q *ledgerQuery) page(ctx context.Context, limit int, until time.Time) ([]fetch.Entry, error) {
+// page lists entries that fit, down to a time.
+func (q *ledgerQuery) page(ctx context.Context, limit int, until time.Time, f fetch.Filter) ([]fetch.Entry, error) {
 	conditions := append(append([]string{}, q.within...), q.sift...)
 	if !until.IsZero() {
 		conditions = append(conditions, `updated >= `+q.arg(millis(until)))
 	}
 	const newest = ` ORDER BY updated DESC, task DESC, folder DESC, uid_validity DESC, LENGTH(uid) DESC, uid DESC`
-	return list(ctx, q.db, "read ledger", scanEntry, q.text(entryColumns, newest, conditions, limit), q.args...)
+	rows := limit
+	if f.Folder != "" || f.Text != "" {
+		rows = math.MaxInt32 // a step is no more, and not all of it fits
+	}
+	page, err := list(ctx, q.db, "read ledger", scanEntry, q.text(entryColumns, newest, conditions, rows), q.args...)
+	page = slices.DeleteFunc(page, func(e fetch.Entry) bool { return !f.Fits(e) })
+	return page[:min(len(page), limit)], err
 }
 
 // step says down to when there are so many entries, whether wanted or not; zero when

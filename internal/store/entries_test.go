@@ -149,3 +149,35 @@ func TestUnfinishedEntriesAreFoundByAnIndex(t *testing.T) {
 		}
 	})
 }
+
+// A word is looked for where it is said to be, whatever letters it has; nothing else of
+// an entry is: somebody forgets what a search found.
+func TestTheLedgerIsSearched(t *testing.T) {
+	t.Parallel()
+	eachOpen(t, func(t *testing.T, s *store.Store) {
+		furnished(t, s)
+		ctx := t.Context()
+		for i, subject := range []string{"Überweisung März", `R&D "quoted" <x>`, `back\slash`, "100% sure_thing", "日本語"} {
+			e := entry(uint32(i+1), fetch.Done) //nolint:gosec // five
+			e.Subject, e.Folder = subject, []string{"scan/Archive", "scan/Old/Archive"}[i%2]
+			e.Files[0].Original, e.Senders = "ÄRGER & <co>.pdf", []string{"Ärzte@fabrikam.com"}
+			ok(t, s.PutEntries(ctx, e))
+		}
+		for text, want := range map[string]int{
+			"Überweisung": 1, "überWEISUNG": 1, "MÄRZ": 1, "R&D": 1, `"QUOTED"`: 1, "<x>": 1, `back\slash`: 1, "100%": 1, "sure_t": 1, "surest": 0, "本": 1,
+			"ärger & <CO>.pdf": 5, "a.PDF": 5, "anna <ANNA@": 5, "ärzte@": 5, "<3@X>": 1,
+			"subject": 0, "sha256": 0, "content_type": 0, "application/pdf": 0, "in@contoso.com": 0, ".postern": 0, "%": 1,
+		} {
+			for _, limit := range []int{1, 100} {
+				if n := len(pages(t, s, fetch.Filter{Task: "invoices", Text: text}, limit, time.Hour)); n != want {
+					t.Errorf("%q by %d: %d entries, want %d", text, limit, n, want)
+				}
+			}
+		}
+		for folder, want := range map[string]int{"Archive": 3, "Old/Archive": 2, "scan/Archive": 3, "scan/Old/Archive": 2, "chive": 0, "Old": 0} {
+			if n := len(pages(t, s, fetch.Filter{Task: "invoices", Folder: folder}, 100, time.Hour)); n != want {
+				t.Errorf("folder %s: %d entries, want %d", folder, n, want)
+			}
+		}
+	})
+}
