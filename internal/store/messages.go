@@ -196,8 +196,8 @@ func (s *Store) idle(ctx context.Context, tx querier, op, id string) (relay.Mess
 	return m, err
 }
 
-// RequeueMessage is part of [relay.Store]. A delivered message has no body any more:
-// fault.Conflict.
+// RequeueMessage is part of [relay.Store]. A delivered message has no body any more, and
+// a held one goes when it is released, not when all are tried again: fault.Conflict.
 func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) error {
 	const op = "requeue message"
 	return s.writes.do(ctx, op, func(ctx context.Context, tx querier) error {
@@ -207,6 +207,9 @@ func (s *Store) RequeueMessage(ctx context.Context, id string, now time.Time) er
 		}
 		if m.State == relay.Delivered {
 			return fault.New(fault.Conflict, op, "message %s has been delivered", id)
+		}
+		if m.State == relay.Held {
+			return fault.New(fault.Conflict, op, "message %s is held", id).WithHint("release it")
 		}
 		for i := range m.Recipients {
 			if r := &m.Recipients[i]; r.State == relay.Refused || r.State == relay.Spared {

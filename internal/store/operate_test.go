@@ -18,6 +18,7 @@ func TestHoldAndRelease(t *testing.T) {
 		m := put(t, s, message(1, "scan"))
 		ok(t, s.HoldMessage(ctx, m.ID))
 		failed(t, s.HoldMessage(ctx, m.ID), fault.Conflict, "held")
+		failed(t, s.RequeueMessage(ctx, m.ID, after(time.Minute)), fault.Conflict, "held")
 		failed(t, s.HoldMessage(ctx, "none"), fault.NotFound)
 		claim := relay.Claim{Holder: "me", Now: after(time.Hour), Until: after(2 * time.Hour), Most: 9, PerAccount: 9}
 		got(t, []relay.Message(nil))(s.ClaimMessages(ctx, claim))
