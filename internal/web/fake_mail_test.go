@@ -217,6 +217,10 @@ func (m *mailRoom) put(n int, change func(*relay.Message)) relay.Message {
 		must(m.t, m.store.HoldMessage(m.t.Context(), msg.ID))
 	case relay.Failed:
 		m.finish(msg, "550 5.1.10 <b>RecipientNotFound</b>")
+	case relay.Simulated:
+		m.end(msg, func(c *relay.Message, now time.Time) {
+			c.State, c.Done, c.Recipients[0].State = relay.Simulated, now, relay.Spared
+		})
 	}
 	return msg
 }
@@ -224,14 +228,22 @@ func (m *mailRoom) put(n int, change func(*relay.Message)) relay.Message {
 // finish lets a message fail.
 func (m *mailRoom) finish(msg relay.Message, words string) {
 	m.t.Helper()
+	m.end(msg, func(c *relay.Message, now time.Time) {
+		c.State, c.Attempts, c.Reason, c.Done, c.Kind = relay.Failed, 1, words, now, "permanent"
+		c.Recipients[0].State, c.Recipients[0].Reply = relay.Refused, words
+		c.Bounce = relay.BounceDue
+	})
+}
+
+// end lets a try of a message end.
+func (m *mailRoom) end(msg relay.Message, how func(c *relay.Message, now time.Time)) {
+	m.t.Helper()
 	now := time.Date(2026, 11, 3, 10, 0, 0, 0, time.UTC)
 	claimed, err := m.store.ClaimMessages(m.t.Context(), relay.Claim{Holder: "h", Now: now, Until: now.Add(time.Hour), Most: 100, PerAccount: 100})
 	must(m.t, err)
 	for _, c := range claimed {
 		if c.ID == msg.ID {
-			c.State, c.Attempts, c.Reason, c.Done, c.Kind = relay.Failed, 1, words, now, "permanent"
-			c.Recipients[0].State, c.Recipients[0].Reply = relay.Refused, words
-			c.Bounce = relay.BounceDue
+			how(&c, now)
 			must(m.t, m.store.FinishMessage(m.t.Context(), "h", c, relay.Spent{At: now}))
 		}
 	}

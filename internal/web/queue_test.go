@@ -70,6 +70,8 @@ func TestMessagePage(t *testing.T) {
 	if d.Header.Get("Content-Type") != "message/rfc822" || !strings.HasSuffix(d.body, "body "+failed.ID) || !strings.Contains(d.Header.Get("Content-Disposition"), "attachment") {
 		t.Errorf("download: %v %q", d.Header, d.body)
 	}
+	simulated := s.mail.put(4, func(m *relay.Message) { m.State = relay.Simulated })
+	s.adminGet("/queue/"+simulated.ID).says(t, "Retry now", "Delete", "!Hold") // it can be sent after all
 	if a := s.adminGet("/queue/nobody"); a.StatusCode != 404 || !strings.Contains(a.text, "There is no such message") {
 		t.Errorf("missing: %d %s", a.StatusCode, a.text)
 	}

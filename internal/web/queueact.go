@@ -37,7 +37,7 @@ func actsOn(state relay.State) []act {
 		relay.Queued:     {relay.Release},
 		relay.Held:       {relay.Retry, relay.Hold},
 		relay.Failed:     {relay.Hold, relay.Release},
-		relay.Simulated:  {relay.Retry, relay.Hold, relay.Release},
+		relay.Simulated:  {relay.Hold, relay.Release},
 		relay.Delivered:  {relay.Retry, relay.Hold, relay.Release},
 		relay.Delivering: {relay.Retry, relay.Hold, relay.Release, relay.Delete},
 	}[state]
