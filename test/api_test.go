@@ -435,6 +435,54 @@ func TestQueueThroughTheAPI(t *testing.T) {
 	g.stop()
 }
 
+// TestQueueInBulkThroughTheAPI acts on what a filter finds, a page at a time, on nothing of
+// another device, and not on all by mistake.
+func TestQueueInBulkThroughTheAPI(t *testing.T) {
+	t.Parallel()
+	g := servingGate(t, "  - {name: printer, account: scan, password: {env: DEVICE_PASSWORD}}\n")
+	one, two := g.token("one", "scanner", "send,queue:read,queue:write"), g.token("two", "printer", "send,queue:read")
+	for i := range 3 {
+		for _, token := range []string{one, two} {
+			if resp := g.call(token, http.MethodPost, "/messages?to=a@elsewhere.example", "message/rfc822", fmt.Sprintf("Subject: invoice %d\n\nx\n", i), nil); resp.StatusCode != 202 {
+				t.Fatal(resp.Status)
+			}
+		}
+	}
+	type acted struct {
+		Changed, Skipped int
+		First, Next      string
+	}
+	do := func(token, what string, status int) (a acted) {
+		t.Helper()
+		if resp := g.call(token, http.MethodPost, "/messages/"+what, "", "", &a); resp.StatusCode != status {
+			t.Errorf("%s: %s", what, resp.Status)
+		}
+		return a
+	}
+	for what, status := range map[string]int{"delete": 400, "delete?all=true&text=x": 400, "delete?txt=x": 422, "delete?device=printer": 403, "burn?all=true": 404} {
+		do(one, what, status)
+	}
+	do(two, "hold?all=true", 403)
+	first := do(one, "hold?text=INVOICE&limit=2", 200)
+	if rest := do(one, "hold?text=INVOICE&limit=2&after="+first.Next, 200); first.Changed != 2 || rest.Changed != 1 || rest.Next != "" {
+		t.Errorf("held %+v, %+v", first, rest)
+	}
+	if again := do(one, "retry?all=true", 200); again.Changed != 0 || again.Skipped != 3 || !strings.Contains(again.First, "held") {
+		t.Errorf("held ones were tried: %+v", again)
+	}
+	do(one, "release?text=invoice+1", 200)
+	if gone := do(one, "delete?state=held", 200); gone.Changed != 2 {
+		t.Errorf("deleted %+v", gone)
+	}
+	if n := len(g.queue("--device", "printer")); n != 3 || len(g.queue()) != 4 {
+		t.Errorf("%d of the other device are left of %d", n, len(g.queue()))
+	}
+	if n := strings.Count(g.postern("audit", "--limit", "100"), "api:one"); n != 6 {
+		t.Errorf("%d lines of the audit log", n)
+	}
+	g.stop()
+}
+
 // TestLargeMessageThroughTheAPI streams, and takes no more memory than a small one.
 func TestLargeMessageThroughTheAPI(t *testing.T) {
 	t.Parallel()

@@ -112,6 +112,15 @@ func (s *server) routes(a huma.API) {
 		op := s.operation(a, http.MethodPost, "/messages/{id}/"+string(act), string(act)+"-message", does, door.MayWriteQueue)
 		huma.Register(a, op, s.act(act))
 	}
+	for act, does := range map[relay.Action]string{
+		relay.Retry:   "Try the chosen messages again now",
+		relay.Hold:    "Keep the chosen messages back",
+		relay.Release: "Let the chosen messages go",
+		relay.Delete:  "Delete the chosen messages for good",
+	} {
+		op := s.operation(a, http.MethodPost, "/messages/"+string(act), string(act)+"-messages", does+", a page of them", door.MayWriteQueue)
+		huma.Register(a, op, s.actOnAll(act))
+	}
 	huma.Register(a, s.operation(a, http.MethodPost, "/alerts/test", "test-alert", "Really send one test alert, and say stage by stage what came of it", door.MayAdmin), s.testAlert)
 	s.accountRoutes(a)
 	s.deviceRoutes(a)

@@ -15,13 +15,21 @@ import (
 
 var problemType = reflect.TypeFor[Problem]()
 
-type listInput struct {
+// MessageChoice chooses messages of the queue, a page at a time.
+type MessageChoice struct {
 	Account string      `query:"account" doc:"Only this account."`
 	Device  string      `query:"device" doc:"Only this device."`
 	State   relay.State `query:"state" enum:"queued,held,delivering,delivered,failed,simulated"`
 	Text    string      `query:"text" doc:"Only where this stands in an address, the subject, the Message-ID or the id."`
 	After   string      `query:"after" doc:"Only messages after this id: next of the page before."`
 	Limit   int         `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+type listInput struct{ MessageChoice }
+
+type actAllInput struct {
+	MessageChoice
+	All bool `query:"all" doc:"Every message that the token sees; needed when nothing is chosen."`
 }
 
 type page struct {
@@ -32,28 +40,37 @@ type page struct {
 type listOutput struct{ Body page }
 
 func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	out, err := s.page(ctx, in.MessageChoice)
+	if err == nil {
+		err = s.Explain(ctx, out.Messages)
+	}
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &listOutput{out}, nil
+}
+
+// page finds the chosen messages that the caller may see.
+func (s *server) page(ctx context.Context, in MessageChoice) (out page, err error) {
 	f := relay.Filter{Account: in.Account, Device: in.Device, State: in.State, Text: in.Text, After: in.After, Limit: in.Limit + 1}
 	if own := caller(ctx).Device; own != "" {
 		if in.Device != "" && in.Device != own {
-			return nil, s.problem(ctx, fault.New(fault.Denied, "list messages", "this token sees the messages of %s only", own))
+			return out, fault.New(fault.Denied, "list messages", "this token sees the messages of %s only", own)
 		}
 		f.Device = own
 	}
 	msgs, rest, err := s.find(ctx, f)
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		return out, err
 	}
-	out := page{Messages: msgs, Next: rest}
+	out = page{Messages: msgs, Next: rest}
 	if len(msgs) > in.Limit {
 		out.Messages, out.Next = msgs[:in.Limit], msgs[in.Limit-1].ID
 	}
 	if out.Messages == nil {
 		out.Messages = []relay.Message{}
 	}
-	if err := s.Explain(ctx, out.Messages); err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	return &listOutput{out}, nil
+	return out, nil
 }
 
 // searchPatience keeps a page that looks for words in a long queue from being waited for.
@@ -121,6 +138,38 @@ func (s *server) act(act relay.Action) func(context.Context, *oneInput) (*oneOut
 			return nil, s.problem(ctx, err)
 		}
 		return s.show(ctx, in)
+	}
+}
+
+type acted struct {
+	Changed int    `json:"changed"`
+	Skipped int    `json:"skipped" doc:"Messages that are being delivered, or in no state for it."`
+	First   string `json:"first,omitempty" doc:"Why the first of them was skipped."`
+	Next    string `json:"next,omitempty" doc:"The after of the next page; left out on the last one."`
+}
+
+type actedOutput struct{ Body acted }
+
+// actOnAll acts on a page of the chosen messages: all of a long queue would take longer
+// than anybody waits for an answer.
+func (s *server) actOnAll(act relay.Action) func(context.Context, *actAllInput) (*actedOutput, error) {
+	return func(ctx context.Context, in *actAllInput) (*actedOutput, error) {
+		if chosen := in.Account+in.Device+string(in.State)+in.Text != ""; in.All == chosen {
+			return nil, s.problem(ctx, fault.New(fault.Invalid, string(act), "say which messages, or all=true"))
+		}
+		found, err := s.page(ctx, in.MessageChoice)
+		if err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		done, err := s.Operator.DoThese(ctx, "api:"+caller(ctx).Name, act, found.Messages)
+		if err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		out := acted{Changed: done.Changed, Skipped: done.Skipped, Next: found.Next}
+		if done.First != nil {
+			out.First = done.First.Error()
+		}
+		return &actedOutput{out}, nil
 	}
 }
 

@@ -118,16 +118,7 @@ func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, t
 			if f.After = m.ID; m.ID > last {
 				continue
 			}
-			err := o.Do(ctx, who, act, m.ID)
-			switch {
-			case err == nil:
-				done.Changed++
-			case errors.Is(err, fault.Conflict), errors.Is(err, fault.NotFound):
-				done.Skipped++
-				if done.First == nil {
-					done.First = err
-				}
-			default:
+			if err := o.attempt(ctx, who, act, m.ID, &done); err != nil {
 				return done, err
 			}
 			if tell != nil {
@@ -136,4 +127,31 @@ func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, t
 		}
 	}
 	return done, nil
+}
+
+// DoThese acts on messages that somebody has chosen.
+func (o Operator) DoThese(ctx context.Context, who string, act Action, chosen []Message) (done Done, err error) {
+	for _, m := range chosen {
+		if err := o.attempt(ctx, who, act, m.ID, &done); err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// attempt acts on one of many, and counts it. A message that cannot be changed is passed over.
+func (o Operator) attempt(ctx context.Context, who string, act Action, id string, done *Done) error {
+	err := o.Do(ctx, who, act, id)
+	switch {
+	case err == nil:
+		done.Changed++
+	case errors.Is(err, fault.Conflict), errors.Is(err, fault.NotFound):
+		done.Skipped++
+		if done.First == nil {
+			done.First = err
+		}
+	default:
+		return err
+	}
+	return nil
 }
