@@ -173,6 +173,8 @@ func TestWaitingMailSaysWhy(t *testing.T) {
 			t.Errorf("nothing is said of %q: %+v", words, all)
 		} else if out := g.postern("queue", "show", all[i].ID); !strings.Contains(out, words) {
 			t.Errorf("show says nothing of %q:\n%s", words, out)
+		} else if strings.Contains(out, "\nnext ") || !all[i].NotBefore.IsZero() {
+			t.Errorf("it names a next try, and there is none before somebody signs in (%v):\n%s", all[i].NotBefore, out)
 		}
 	}
 	why("before the first sign-in", "nobody has signed in to scan yet")

@@ -121,7 +121,7 @@ func checkState(s relay.State) error {
 }
 
 func next(m relay.Message) string {
-	if m.State != relay.Queued {
+	if m.State != relay.Queued || m.NotBefore.IsZero() { // somebody must act first
 		return "-"
 	}
 	if !m.NotBefore.After(time.Now()) {

@@ -11,8 +11,8 @@ import (
 	"postern/internal/vault"
 )
 
-// SayWhy gives every message that waits the reason and, where it is known, the time:
-// its account is paused, it has been tried and backs off, a limit of its mailbox is used
+// SayWhy gives every message that waits the reason and, where it is known, the time, else
+// none, because there is no next try before somebody acts: its account is paused, it has been tried and backs off, a limit of its mailbox is used
 // up, or others are before it. It says which transport carries it next, too.
 func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 	paused, err := a.pauses(ctx, msgs)
@@ -41,7 +41,11 @@ func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 			m.Reason = "held by hand, until it is released"
 		case m.State != relay.Queued:
 		case stopped:
-			m.Reason, m.NotBefore = pause.reason, later(m.NotBefore, pause.until)
+			if m.Reason = pause.reason; pause.until.IsZero() {
+				m.NotBefore = time.Time{}
+			} else {
+				m.NotBefore = later(m.NotBefore, pause.until)
+			}
 		case m.NotBefore.After(now) && m.Reason != "": // it backs off
 		case full:
 			m.Reason, m.NotBefore = "waits its turn: "+pace.Reason+" may go from this mailbox", later(m.NotBefore, pace.Until)
