@@ -116,9 +116,10 @@ type About struct {
 	Arrived time.Time `json:"arrived,omitzero"`
 	Size    int64     `json:"size,omitempty"`
 	Rule    string    `json:"rule,omitempty"`
-	Again   int       `json:"again,omitempty"`   // how often somebody asked for it to be taken again
-	Acted   bool      `json:"acted,omitempty"`   // the mailbox action is made, the target still wants it
-	Receipt string    `json:"receipt,omitempty"` // what the target said when it had everything
+	Again   int       `json:"again,omitempty"`    // how often somebody asked for it to be taken again
+	Acted   bool      `json:"acted,omitempty"`    // the mailbox action is made, the target still wants it
+	Receipt string    `json:"receipt,omitempty"`  // what the target said when it had everything
+	TakenBy string    `json:"taken_by,omitempty"` // the run that took it: every try of its delivery names that one
 
 	Owed *Owed `json:"owed,omitempty"` // what the server will not do to a message that was not taken
 

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -44,6 +45,10 @@ func (e Entry) delivery() string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// takenBy is the run that a delivery is of, whichever makes it: a name or a path with
+// another one would be another file.
+func (e Entry) takenBy() string { return cmp.Or(e.TakenBy, e.Run) }
+
 // split takes a place apart again.
 func split(place string) (mailbox, folder string) {
 	mailbox, folder, _ = strings.Cut(place, "/")
@@ -54,7 +59,7 @@ func split(place string) (mailbox, folder string) {
 func (t Task) manifest(e Entry) handover.Manifest {
 	box, folder := split(e.Folder)
 	m := handover.Manifest{
-		Version: 1, Task: e.Task, Run: e.Run, Account: t.Account, Mailbox: box, Folder: folder,
+		Version: 1, Task: e.Task, Run: e.takenBy(), Account: t.Account, Mailbox: box, Folder: folder,
 		UIDValidity: e.UIDValidity, UID: e.UID, MessageID: e.MessageID, Subject: e.Subject,
 		From: e.Senders, To: e.To, Cc: e.Cc, ReplyTo: e.ReplyTo, Received: e.Arrived,
 		Size: e.Size, SHA256: e.Digest, Files: []handover.ManifestFile{}, Warnings: e.Warnings,
@@ -76,7 +81,7 @@ func (t Task) vars(e Entry) handover.Vars {
 		received = e.Sent
 	}
 	return handover.Vars{
-		Task: e.Task, Rule: e.Rule, Run: e.Run, Account: t.Account, Mailbox: box, Folder: folder, UID: e.UID,
+		Task: e.Task, Rule: e.Rule, Run: e.takenBy(), Account: t.Account, Mailbox: box, Folder: folder, UID: e.UID,
 		UIDValidity: e.UIDValidity, MessageID: e.MessageID, FromName: e.FromName, FromAddress: e.FromAddress,
 		To: e.To, Cc: e.Cc, ReplyTo: e.ReplyTo, Subject: e.Subject, DateSent: e.Sent, DateReceived: received.In(t.zone()),
 		Size: e.Size, AttachmentCount: len(e.handed()), BodyText: e.Body,

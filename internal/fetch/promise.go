@@ -101,6 +101,7 @@ func (r *run) label(p *parcel, taken names) error {
 	if p.twin {
 		return nil
 	}
+	p.TakenBy = r.rec.ID
 	if err := r.name(p, taken); err != nil {
 		return err
 	}
