@@ -110,7 +110,8 @@ type tower struct {
 	opens   int
 	able    bool
 	arrived chan struct{}
-	broken  error // what the next watch ends with
+	broken  error      // what the next watch ends with
+	cut     chan error // ends a watch
 }
 
 func (w *tower) Open(context.Context, string, Protocol) (Source, error) {
@@ -140,6 +141,8 @@ func (l *watchedLine) Watch(ctx context.Context) error {
 		return context.Cause(ctx)
 	case <-l.tower.arrived:
 		return nil
+	case err := <-l.tower.cut:
+		return err
 	}
 }
 
@@ -152,7 +155,7 @@ func runsOf(ledger *memory) int {
 func TestWatchedTasksRunWhenMailArrives(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &tower{able: true, arrived: make(chan struct{}), broken: fault.New(fault.Temporary, "idle", "hung up")}
+		w := &tower{able: true, arrived: make(chan struct{}), cut: make(chan error), broken: fault.New(fault.Temporary, "idle", "hung up")}
 		task := folderTask("t", t.TempDir())
 		task.Schedule = Schedule{Watch: true, Every: Duration(time.Hour)}
 		ledger := newMemory(task)
@@ -172,6 +175,11 @@ func TestWatchedTasksRunWhenMailArrives(t *testing.T) {
 		if n := runsOf(ledger); n != 2 {
 			t.Errorf("%d runs although nothing happened", n)
 		}
+		w.cut <- fault.New(fault.Temporary, "idle", "hung up")
+		pass(watchAgain + time.Second)
+		if n := runsOf(ledger); n != 3 {
+			t.Errorf("%d runs after a minute in which nobody watched", n)
+		}
 		off := task
 		off.Disabled = true
 		must(t, ledger.PutTask(t.Context(), off))
@@ -183,6 +191,28 @@ func TestWatchedTasksRunWhenMailArrives(t *testing.T) {
 		}
 		cancel()
 		must(t, <-done)
+	})
+}
+
+// TestAWatchThatBeginsLooks is for mail that came while no process was there to watch.
+func TestAWatchThatBeginsLooks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		task := folderTask("t", t.TempDir())
+		task.Schedule = Schedule{Watch: true, Every: Duration(time.Hour)}
+		ledger := newMemory(task)
+		for starts := 1; starts <= 3; starts++ {
+			w := &tower{able: true, arrived: make(chan struct{})}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- New(Config{Ledger: ledger, Sources: w, Holder: "node"}).Run(ctx) }()
+			pass(2 * watchAgain)
+			if n := runsOf(ledger); n != starts {
+				t.Errorf("%d runs after %d starts", n, starts)
+			}
+			cancel()
+			must(t, <-done)
+		}
 	})
 }
 

@@ -12,6 +12,8 @@ type watch struct {
 	task  Task
 	stop  context.CancelFunc
 	woken bool
+
+	missed bool // mail may have come since the last connection broke; keepWatch's own
 }
 
 // watchAgain is how long a watch that broke waits before the next; polling goes on.
@@ -38,7 +40,7 @@ func (s *schedule) watchOver(ctx context.Context, tasks []Task) {
 			continue
 		}
 		own, stop := context.WithCancel(ctx)
-		w := &watch{task: t, stop: stop}
+		w := &watch{task: t, stop: stop, woken: true} // by what came while nobody watched
 		s.watched[name] = w
 		s.running.Go(func() { s.keepWatch(own, w) })
 	}
@@ -57,10 +59,13 @@ func (t Task) watchedFolder() string {
 // keepWatch waits for mail again and again. Where a server cannot tell, polling is all.
 func (s *schedule) keepWatch(ctx context.Context, w *watch) {
 	for ctx.Err() == nil {
+		began := s.cfg.Now()
 		able, err := s.watchOnce(ctx, w)
 		if ctx.Err() != nil {
 			return
 		}
+		// One that breaks at once never watched: it is no reason to poll more often.
+		w.missed = w.missed || s.cfg.Now().Sub(began) >= watchAgain
 		if err != nil {
 			s.cfg.Log.DebugContext(ctx, "watch_ended", "task", w.task.Name, "error", err)
 		}
@@ -90,15 +95,24 @@ func (s *schedule) watchOnce(ctx context.Context, w *watch) (able bool, err erro
 		return false, nil
 	}
 	src.Use(w.task.watchedFolder())
+	if w.missed {
+		w.missed = false
+		s.wake(w)
+	}
 	for {
 		if err := watcher.Watch(ctx); err != nil {
 			return true, err
 		}
-		s.mu.Lock()
-		w.woken = true
-		s.mu.Unlock()
-		s.hurry()
+		s.wake(w)
 	}
+}
+
+// wake has a task run as soon as there is room.
+func (s *schedule) wake(w *watch) {
+	s.mu.Lock()
+	w.woken = true
+	s.mu.Unlock()
+	s.hurry()
 }
 
 // woken reports that mail may have arrived for a task since its last run began.
