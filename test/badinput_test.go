@@ -2,9 +2,12 @@ package test
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"encoding/json"
+	"io"
 	"net"
+	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +19,7 @@ import (
 	_ "modernc.org/sqlite" // to hold a lock as another program would
 
 	"postern/internal/relay"
+	"postern/internal/sim365/visitor"
 	"postern/internal/sim365/world"
 )
 
@@ -277,6 +281,63 @@ func TestExitCodes(t *testing.T) {
 	doc := g.postern("export")
 	if out := g.apply(doc); strings.Contains(out, "created") || strings.Contains(strings.ReplaceAll(out, "unchanged", ""), "changed") {
 		t.Errorf("applying an export changes:\n%s", out)
+	}
+	g.stop()
+}
+
+// TestCapHoldsAcrossDoors begins messages in several sessions at two doors at once: as many
+// are taken as the device may send in a minute.
+func TestCapHoldsAcrossDoors(t *testing.T) {
+	t.Parallel()
+	g := bareGate(t)
+	g.visitor = visitor.New("")
+	g.openLog()
+	implicit := freeAddress(t)
+	g.env = append(g.env, "POSTERN_SMTPS_LISTEN="+implicit)
+	g.apply(strings.Replace(bareDocument, "name: scanner,", "name: scanner, per_minute: 2,", 1))
+	g.start()
+	var begun []*smtp.Client
+	begin := func(c *smtp.Client, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		for _, step := range []error{c.Mail("scan@contoso.com"), c.Rcpt("them@elsewhere.example")} {
+			if step != nil {
+				t.Fatal(step)
+			}
+		}
+		begun = append(begun, c)
+	}
+	for range 2 {
+		begin(g.login(g.doorTLS()))
+		conn, err := tls.Dial("tcp", implicit, g.doorTLS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := smtp.NewClient(conn, "localhost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin(c, c.Auth(smtp.PlainAuth("", "scanner", devicePassword, "localhost")))
+	}
+	taken := 0
+	for _, c := range begun {
+		w, err := c.Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(w, "Subject: capped\r\n\r\nx\r\n")
+		switch err := w.Close(); {
+		case err == nil:
+			taken++
+		case !strings.Contains(err.Error(), "may send 2 messages a minute"):
+			t.Error(err)
+		}
+	}
+	if n := len(g.queue()); taken != 2 || n != 2 {
+		t.Errorf("%d were answered 250 and %d are in the queue, where 2 a minute are allowed", taken, n)
 	}
 	g.stop()
 }

@@ -38,6 +38,7 @@ func (a *App) openDoors(ctx context.Context, logins *door.Logins) (doors []openD
 		}
 	}()
 	certificate := *a.shows.Load()
+	rates := door.NewRates()
 	modern := &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12}
 	for _, want := range []struct {
 		key, address string
@@ -58,6 +59,7 @@ func (a *App) openDoors(ctx context.Context, logins *door.Logins) (doors []openD
 			continue
 		}
 		want.cfg.Logins, want.cfg.Relay, want.cfg.Account, want.cfg.Seen, want.cfg.TurnedAway, want.cfg.Keep = logins, a.Relay, a.accountOf, a.seen, a.turnAway, readAgain
+		want.cfg.Rates = rates
 		want.cfg.Hostname, want.cfg.MaxSize, want.cfg.Log = a.hostname(), int64(a.Config.MaxMessage), a.log.With("room", "smtp_door", "listener", want.key)
 		d, err := door.NewSMTP(want.cfg)
 		if err != nil {

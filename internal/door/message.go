@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -53,9 +54,8 @@ func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
 		s.turnAway("message refused", slog.Int64("size", opts.Size))
 		return s.tooLarge(d)
 	}
-	if wait := s.door.rates.over(d); wait > 0 {
-		s.log(slog.LevelWarn, "sends too often", slog.Int("per_minute", d.Policy.PerMinute))
-		return say(451, "4.7.1", fmt.Sprintf("This device may send %d messages a minute; try again in %d seconds", d.Policy.PerMinute, int(wait.Seconds())+1))
+	if wait := s.door.cfg.Rates.over(d); wait > 0 {
+		return s.tooOften(d, wait)
 	}
 	sender, err := mail.ParseAddress(from)
 	if err != nil && from != "" && !d.Policy.Rewrite {
@@ -138,6 +138,10 @@ func (s *session) Data(r io.Reader) error {
 		return s.notAccepted(e.device, gosmtp.ErrDataReset)
 	}
 	policy := e.device.Policy
+	back, wait := s.door.cfg.Rates.take(e.device)
+	if wait > 0 {
+		return s.tooOften(e.device, wait)
+	}
 	if _, chunks := r.(*io.PipeReader); !chunks {
 		r = s.conn.content()
 	}
@@ -148,11 +152,17 @@ func (s *session) Data(r io.Reader) error {
 		UTF8: e.opts.UTF8, Notice: e.notice, Notices: e.notices, RemoteAddr: s.remote, Via: s.wire.via(),
 	}, r)
 	if err != nil {
+		back()
 		return s.notAccepted(e.device, err)
 	}
-	s.door.rates.count(e.device)
 	s.log(slog.LevelInfo, "accepted", slog.String("id", id), slog.Int("recipients", len(e.to)))
 	return say(250, "2.0.0", "Ok: queued as "+id) // go-smtp has no other way to say more than 250
+}
+
+// tooOften is the answer to a device that has used up its minute.
+func (s *session) tooOften(d Device, wait time.Duration) error {
+	s.log(slog.LevelWarn, "sends too often", slog.Int("per_minute", d.Policy.PerMinute))
+	return say(451, "4.7.1", fmt.Sprintf("This device may send %d messages a minute; try again in %d seconds", d.Policy.PerMinute, int(wait.Seconds())+1))
 }
 
 func (s *session) notAccepted(d Device, err error) error {

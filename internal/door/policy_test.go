@@ -70,6 +70,23 @@ func TestPolicyAtTheDoor(t *testing.T) {
 	}
 }
 
+// TestCapHoldsAcrossSessions begins two messages at once where one a minute is allowed: one
+// is taken. What was refused for its content does not count.
+func TestCapHoldsAcrossSessions(t *testing.T) {
+	t.Parallel()
+	const begin = "C: MAIL FROM:<office@contoso.com>\nS: 250\nC: RCPT TO:<a@example.net>\nS: 250\n"
+	g := open(t)
+	g.change(func(d *door.Device) { d.Policy = door.Policy{PerMinute: 1} })
+	one, two := g.dial(t), g.dial(t)
+	one.play(file(t, "opening") + plainLogin + begin + "C: DATA\nS: 354\nC: From: ceo@contoso.com\nC:\nC: x\nC: .\nS: 550\n" + begin)
+	two.play(file(t, "opening") + plainLogin + begin)
+	one.play("C: DATA\nS: 354\nC: x\nC: .\nS: 250\n")
+	two.play("C: DATA\nS: 354\nC: x\nC: .\nS: 451 4.7.1 This device may send 1 messages a minute\nC: NOOP\nS: 250\n")
+	if kept, _ := g.shelf.all(); len(kept) != 1 {
+		t.Errorf("kept %d", len(kept))
+	}
+}
+
 // TestTurnedAwayIsCounted wants each sender, recipient and message that is refused for
 // good to be told once, and nothing else.
 func TestTurnedAwayIsCounted(t *testing.T) {

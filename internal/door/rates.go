@@ -6,26 +6,32 @@ import (
 	"time"
 )
 
-// rates keeps devices to their cap of messages a minute, on this node.
-type rates struct {
+// Rates keeps devices to their cap of messages a minute, on this node. All its doors
+// share one.
+type Rates struct {
 	now func() time.Time
 
 	mu   sync.Mutex
 	sent map[string][]time.Time // by device, within the last minute
 }
 
-func newRates(now func() time.Time) *rates {
-	return &rates{now: now, sent: map[string][]time.Time{}}
+// NewRates counts from nothing.
+func NewRates() *Rates {
+	return &Rates{now: time.Now, sent: map[string][]time.Time{}}
 }
 
 // over says how long a device must wait before its next message; 0 when it need not.
-func (r *rates) over(d Device) time.Duration {
+func (r *Rates) over(d Device) time.Duration {
 	if d.Policy.PerMinute <= 0 {
 		return 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
+	return r.wait(d, r.now())
+}
+
+// wait is over, locked.
+func (r *Rates) wait(d Device, now time.Time) time.Duration {
 	recent := slices.DeleteFunc(r.sent[d.Name], func(at time.Time) bool { return now.Sub(at) >= time.Minute })
 	if len(recent) == 0 {
 		delete(r.sent, d.Name)
@@ -38,12 +44,27 @@ func (r *rates) over(d Device) time.Duration {
 	return time.Minute - now.Sub(recent[len(recent)-d.Policy.PerMinute])
 }
 
-// count notes a message that was accepted.
-func (r *rates) count(d Device) {
+// take counts a message that is about to come in, if there is room for it: other sessions
+// of the device may have begun theirs at the same time. back is for one that was not
+// accepted.
+func (r *Rates) take(d Device) (back func(), wait time.Duration) {
 	if d.Policy.PerMinute <= 0 {
-		return
+		return func() {}, 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sent[d.Name] = append(r.sent[d.Name], r.now())
+	now := r.now()
+	if wait := r.wait(d, now); wait > 0 {
+		return nil, wait
+	}
+	r.sent[d.Name] = append(r.sent[d.Name], now)
+	return func() { r.forget(d.Name, now) }, 0
+}
+
+func (r *Rates) forget(device string, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.sent[device], at); i >= 0 {
+		r.sent[device] = slices.Delete(r.sent[device], i, i+1)
+	}
 }

@@ -39,6 +39,7 @@ type SMTPConfig struct {
 	// TurnedAway hears of every sender, recipient and message of a device that was refused
 	// for good; nil does not.
 	TurnedAway func()
+	Rates      *Rates // shared with the other doors of this node; nil: its own
 
 	Hostname      string
 	MaxSize       int64         // octets of a message; 150 MB
@@ -83,6 +84,9 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 	if c.MaxPerHost <= 0 {
 		c.MaxPerHost = 100
 	}
+	if c.Rates == nil {
+		c.Rates = NewRates()
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -94,7 +98,6 @@ func (c SMTPConfig) withDefaults() SMTPConfig {
 // means that the relay has committed it.
 type SMTP struct {
 	cfg      SMTPConfig
-	rates    *rates
 	accounts *recent[Account]
 }
 
@@ -103,7 +106,7 @@ func NewSMTP(cfg SMTPConfig) (*SMTP, error) {
 	if cfg.TLS == nil || cfg.Logins == nil || cfg.Relay == nil || cfg.Account == nil {
 		return nil, fault.New(fault.Invalid, "open smtp door", "TLS, logins, relay and account are needed")
 	}
-	return &SMTP{cfg: cfg.withDefaults(), rates: newRates(time.Now), accounts: newRecent[Account](cfg.Keep)}, nil
+	return &SMTP{cfg: cfg.withDefaults(), accounts: newRecent[Account](cfg.Keep)}, nil
 }
 
 // Serve takes connections from l until ctx is done; then it closes l, ends idle
