@@ -46,7 +46,9 @@ func (f Filter) Chosen() bool {
 // a ledger compares itself; it cannot tell letters from their escapes, nor capital from
 // small ones beyond the first hundred, so that it is only asked for what may fit.
 func (f Filter) Fits(e Entry) bool {
-	if _, folder := split(e.Folder); f.Folder != "" && f.Folder != folder && f.Folder != e.Folder {
+	_, folder := split(e.Folder)
+	inbox := strings.EqualFold(f.Folder, "INBOX") && strings.EqualFold(folder, "INBOX")
+	if f.Folder != "" && f.Folder != folder && f.Folder != e.Folder && !inbox {
 		return false
 	}
 	if f.Text == "" {

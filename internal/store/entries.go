@@ -101,10 +101,10 @@ func (s *Store) ledgerQuery(f fetch.Filter) (*ledgerQuery, error) {
 		q.sift = append(q.sift, `state || '' IN (`+strings.Join(marks, ", ")+`)`) // no index is better than entries_time
 	}
 	for _, c := range []struct{ condition, value string }{
-		{`'/' || folder LIKE ? ESCAPE '!'`, with(f.Folder, "%/"+likeEscaper.Replace(f.Folder))},
+		{`lower('/' || folder) LIKE ? ESCAPE '!'`, with(f.Folder, "%/"+loosely(f.Folder))},
 		{`uid = ?`, f.UID},
 		{`run = ?`, f.Run},
-		{`lower(message_id || ' ' || files || ' ' || details) LIKE ? ESCAPE '!'`, with(f.Text, loosely(f.Text))},
+		{`lower(message_id || ' ' || files || ' ' || details) LIKE ? ESCAPE '!'`, with(f.Text, "%"+loosely(f.Text)+"%")},
 	} {
 		if c.value != "" {
 			q.sift = append(q.sift, strings.Replace(c.condition, "?", q.arg(c.value), 1))
@@ -132,7 +132,7 @@ func loosely(text string) string {
 			b.WriteString(likeEscaper.Replace(string(r)))
 		}
 	}
-	return "%" + b.String() + "%"
+	return b.String()
 }
 
 func (q *ledgerQuery) arg(v any) string {

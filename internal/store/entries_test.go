@@ -174,7 +174,9 @@ func TestTheLedgerIsSearched(t *testing.T) {
 				}
 			}
 		}
-		for folder, want := range map[string]int{"Archive": 3, "Old/Archive": 2, "scan/Archive": 3, "scan/Old/Archive": 2, "chive": 0, "Old": 0} {
+		inbox := entry(9, fetch.Done)
+		ok(t, s.PutEntries(ctx, inbox))
+		for folder, want := range map[string]int{"inbox": 1, "INBOX": 1, inbox.Folder: 1, "Archive": 3, "Old/Archive": 2, "scan/Archive": 3, "scan/Old/Archive": 2, "chive": 0, "Old": 0, "archive": 0} {
 			if n := len(pages(t, s, fetch.Filter{Task: "invoices", Folder: folder}, 100, time.Hour)); n != want {
 				t.Errorf("folder %s: %d entries, want %d", folder, n, want)
 			}
