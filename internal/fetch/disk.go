@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -371,6 +372,7 @@ const (
 	movedNow    moved = iota
 	movedBefore       // the staging name is gone: an earlier run renamed it
 	nameTaken         // a foreign file has the final name
+	wayTaken          // a foreign file has the name of a folder on the way there
 )
 
 // place renames a staged file to its final name, without touching a file that has that
@@ -379,6 +381,9 @@ func (d disk) place(f File, overwrite bool) (moved, error) {
 	dir := filepath.Dir(f.Staging)
 	final := filepath.Join(dir, filepath.FromSlash(f.Name))
 	if err := d.makeWay(dir, filepath.Dir(final)); err != nil {
+		if (errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)) && way(dir, path.Dir(f.Name)) != path.Dir(f.Name) {
+			return wayTaken, nil
+		}
 		return 0, err
 	}
 	rename := renameNew

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -108,11 +109,28 @@ type names map[string]bool
 // anything goes, that nothing is called yet.
 func (n names) choose(dir, wish string, anything bool) string {
 	folder, name := path.Split(wish)
+	if folder != "" {
+		folder = way(dir, path.Clean(folder)) + "/"
+	}
 	name = extract.Unique(name, func(s string) bool {
 		return n[strings.ToLower(folder+s)] || !anything && exists(dir, filepath.FromSlash(folder+s))
 	})
 	n[strings.ToLower(folder+name)] = true
 	return folder + name
+}
+
+// way is a folder's path in a directory, in which another name stands for a folder whose
+// own a file has: another task may have saved it there, or another template.
+func way(dir, folder string) string {
+	made := ""
+	for segment := range strings.SplitSeq(folder, "/") {
+		made = path.Join(made, extract.Unique(segment, func(s string) bool {
+			at := filepath.Join(dir, filepath.FromSlash(path.Join(made, s)))
+			info, err := os.Stat(at)
+			return err == nil && !info.IsDir() || err != nil && exists(at, "")
+		}))
+	}
+	return made
 }
 
 // errClash marks a message whose file's name is taken, and that is not to be saved then.

@@ -64,3 +64,37 @@ func TestADeliveryIsTheSameOnEveryTry(t *testing.T) {
 		t.Errorf("the target was told\n%s", strings.Join(s.told, "\n"))
 	}
 }
+
+// TestAFileInTheWayOfAFolder has a file where a path wants a folder, as another template
+// or another task may leave one: that message gets another folder, and none is kept back.
+func TestAFileInTheWayOfAFolder(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]string{"before the run": "", "after the promise": "staging durable"} {
+		for _, clash := range []handover.Clash{handover.ClashRename, handover.ClashOverwrite, handover.ClashSkip} {
+			t.Run(fmt.Sprintf("%s/%s", name, clash), func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t, newPost(message("1", "a.pdf", "one"), message("2", "a.pdf", "two")), func(task *Task) {
+					task.Handover.Path, task.Handover.Clash = "{yyyy}/{subject}/{filename}", clash
+				})
+				dir := filepath.Join(b.task.Handover.Directory, "2026")
+				hurt := func(step string) {
+					if step == at {
+						must(t, os.MkdirAll(dir, 0o700))
+						must(t, os.WriteFile(filepath.Join(dir, "Invoice 1"), nil, 0o600))
+					}
+				}
+				hurt("")
+				b.step = hurt
+				b.run(t)
+				for path, want := range map[string]string{"Invoice 1 (2)/a.pdf": "one", "Invoice 2/a.pdf": "two", "Invoice 1": ""} {
+					if got, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(got) != want {
+						t.Errorf("%s: %q, %v", path, got, err)
+					}
+				}
+				if lists := glob(t, dir, "Invoice*/*"+extract.ManifestSuffix); len(lists) != 2 {
+					t.Errorf("manifests %q", lists)
+				}
+			})
+		}
+	}
+}

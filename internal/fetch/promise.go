@@ -231,13 +231,14 @@ func (r *run) placeFile(ctx context.Context, p *parcel, i int) error {
 	for range tries {
 		f := p.Files[i]
 		became, err := r.disk.place(f, r.clash() == handover.ClashOverwrite && f.Kind != List)
-		if err != nil || became != nameTaken {
+		if err != nil || became != nameTaken && became != wayTaken {
 			return err
 		}
-		if r.clash() == handover.ClashFail && f.Kind != List {
+		if became == nameTaken && r.clash() == handover.ClashFail && f.Kind != List {
 			return fault.New(fault.Conflict, "hand over", "%w: %s", errClash, f.Name)
 		}
-		if err := r.promiseAnew(ctx, p, i); err != nil || p.Files[i].Dropped {
+		dropped := became == nameTaken && r.clash() == handover.ClashSkip && f.Kind != List
+		if err := r.promiseAnew(ctx, p, i, dropped); err != nil || p.Files[i].Dropped {
 			return err
 		}
 	}
@@ -246,7 +247,7 @@ func (r *run) placeFile(ctx context.Context, p *parcel, i int) error {
 
 // promiseAnew promises another name for the i-th file, or that it is dropped: first a
 // manifest that knows it, then the ledger.
-func (r *run) promiseAnew(ctx context.Context, p *parcel, i int) error {
+func (r *run) promiseAnew(ctx context.Context, p *parcel, i int, dropped bool) error {
 	taken := make(names)
 	for _, f := range p.Files {
 		taken[strings.ToLower(f.Name)] = true
@@ -254,7 +255,7 @@ func (r *run) promiseAnew(ctx context.Context, p *parcel, i int) error {
 	before := append([]File(nil), p.Files...)
 	dir := filepath.Dir(p.Files[i].Staging)
 	f := &p.Files[i]
-	if r.clash() == handover.ClashSkip && f.Kind != List {
+	if dropped {
 		f.Dropped, f.Staging = true, ""
 	} else {
 		f.Name = taken.choose(dir, f.Name, false)
