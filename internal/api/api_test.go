@@ -76,7 +76,8 @@ func TestDescription(t *testing.T) {
 		"get" + a, "get" + a + "/{account}", "get /api/v1/audit", "get" + v, "get" + v + "/{device}", "get" + m, "get" + m + "/{id}", "get" + m + "/{id}/body",
 		"get" + k, "get" + k + "/{task}", "get" + k + "/{task}/ledger", "get" + k + "/{task}/runs", "get" + k + "/{task}/runs/{run}/log", "get /api/v1/users",
 		"post" + a + "/{account}/check", "post" + a + "/{account}/disconnect", "post" + a + "/{account}/pause", "post" + a + "/{account}/rename", "post" + a + "/{account}/resume",
-		"post /api/v1/alerts/test", "post" + v + "/{device}/password", "post" + m, "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry",
+		"post /api/v1/alerts/test", "post" + v + "/{device}/password",
+		"post" + m, "post" + m + "/delete", "post" + m + "/hold", "post" + m + "/release", "post" + m + "/retry", "post" + m + "/{id}/hold", "post" + m + "/{id}/release", "post" + m + "/{id}/retry",
 		"post" + k + "/{task}/ledger/reprocess", "post" + k + "/{task}/ledger/reset", "post" + k + "/{task}/run", "post" + k + "/{task}/stop",
 		"put" + a + "/{account}", "put" + v + "/{device}",
 	}; !slices.Equal(ops, want) {
