@@ -155,7 +155,7 @@ func (d report) fields(body *multipart.Writer) error {
 		return err
 	}
 	if id := d.of.Notice.EnvelopeID; id != "" {
-		fmt.Fprintf(p, "Original-Envelope-Id: %s\r\n", fold(ascii(oneLine(id))))
+		fmt.Fprintf(p, "Original-Envelope-Id: %s\r\n", fold(ascii(id)))
 	}
 	fmt.Fprintf(p, "Reporting-MTA: dns; %s\r\nX-Postern-Queue-ID: %s\r\nArrival-Date: %s\r\n",
 		atom(d.hostname), d.of.ID, d.of.Accepted.Format(rfc5322Date))
@@ -182,7 +182,7 @@ func (d report) fieldsOf(p io.Writer, r Recipient) error {
 	var b strings.Builder
 	b.WriteString("\r\n")
 	if r.Original != "" {
-		fmt.Fprintf(&b, "Original-Recipient: %s\r\n", fold(ascii(oneLine(r.Original))))
+		fmt.Fprintf(&b, "Original-Recipient: %s\r\n", fold(ascii(r.Original)))
 	}
 	fmt.Fprintf(&b, "Final-Recipient: %s; %s\r\nAction: %s\r\nStatus: %s\r\n", kind, ascii(r.Address.String()), action, code)
 	if r.Reply != "" {
@@ -233,11 +233,12 @@ func (d report) returnedWhole(body *multipart.Writer) error {
 	return err
 }
 
-// ascii writes text for the part that programs read, which has none but ASCII there: an
-// address as RFC 6533 section 3 does (utf-8-addr-xtext), and other text likewise.
+// ascii writes text for the part that programs read, which has none but ASCII there, and
+// no control characters: an address as RFC 6533 section 3 does (utf-8-addr-xtext), and
+// other text likewise.
 func ascii(s string) string {
 	var b strings.Builder
-	for _, r := range s {
+	for _, r := range oneLine(s) {
 		if r < utf8.RuneSelf {
 			b.WriteRune(r)
 		} else {
