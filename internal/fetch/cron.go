@@ -61,5 +61,38 @@ func (s Schedule) Next(last time.Time) time.Time {
 	if err != nil {
 		return time.Time{} // it was checked when the task was saved
 	}
-	return c.Next(last)
+	next := c.Next(last)
+	if left := s.leftOut(last); left.After(last) && left.Before(next) {
+		return left
+	}
+	return next
+}
+
+// leftOut is when the next time is made up for that no clock of the zone shows, because
+// it is put forward over it; zero when the next time is none of these. The library passes
+// such a time over, and with it a day.
+func (s Schedule) leftOut(last time.Time) time.Time {
+	zone, err := s.location()
+	if err != nil {
+		return time.Time{}
+	}
+	clocks, err := Schedule{Cron: s.Cron}.cron()
+	if err != nil {
+		return time.Time{}
+	}
+	shown := clocks.Next(sameIn(time.UTC, last.In(zone)))
+	t := sameIn(zone, shown)
+	ahead := sameIn(time.UTC, t).Sub(shown)
+	if ahead < 0 { // of the two times that it may be, time.Date took the earlier
+		t = t.Add(-ahead)
+	}
+	if ahead == 0 {
+		return time.Time{}
+	}
+	return t
+}
+
+// sameIn is the time at which the clocks of another zone show what t shows.
+func sameIn(zone *time.Location, t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), zone)
 }
