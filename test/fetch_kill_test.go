@@ -84,7 +84,7 @@ func TestFetchKilledAtRandomInstants(t *testing.T) {
 // Dovecot to a folder that one group of messages is committed while the next is read.
 func TestFetchKilledWhileGroupsOverlap(t *testing.T) {
 	t.Parallel()
-	const each = 700 // at a time: three groups
+	const each = 1100 // at a time: five groups, described in two parts
 	g, box := newGate(t), realDovecot(t)
 	k := &fetchKill{g: g, box: box, known: make(map[string]bool)}
 	r := fetchRoute{"ahead", k.dovecot(t, func(s *goimap.StatusData) uint32 { return *s.NumMessages }), k.folder(t, "ahead")}

@@ -43,6 +43,13 @@ func newMemory(tasks ...Task) *memory {
 	return m
 }
 
+// breakWith has every write answer err from now on.
+func (m *memory) breakWith(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = err
+}
+
 func (m *memory) Tasks(context.Context) ([]Task, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -268,9 +268,7 @@ func (r *run) sort(p *parcel, b mailbox.Brief) (wanted, bool) {
 		p.State = Seen
 		return wanted{}, false
 	}
-	if !r.stumbled[p.Key] {
-		r.rec.Looked++
-	}
+	r.rec.Looked++
 	rules := r.task.rules()
 	if len(b.Header) > 0 {
 		rules = candidates(rules, s)

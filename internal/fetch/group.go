@@ -28,14 +28,22 @@ func (r *run) groups(ctx context.Context, src Source, list []wanted) error {
 			}
 		}
 		if err := r.group(ctx, src, list[:n]); err != nil {
+			r.rec.Looked -= r.open(list) // that is done anew
 			return err
 		}
 		list = list[n:]
-		if err := r.tell(ctx); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// open is how many of some messages nothing was found out about.
+func (r *run) open(list []wanted) (n int) {
+	for _, w := range list {
+		if !r.here.isSettled(w.parcel.UID) {
+			n++
+		}
+	}
+	return n
 }
 
 // atOnce is how many messages are asked for at once: those that are committed together,
@@ -71,7 +79,7 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		}
 		if commit = ahead.land(); commit == nil {
 			whole := g
-			ahead.start(func() error { return r.commit(ctx, src, whole) })
+			ahead.start(func() error { return r.handOver(ctx, src, whole) })
 			g = &gathering{}
 		}
 		return commit
@@ -89,7 +97,15 @@ func (r *run) group(ctx context.Context, src Source, list []wanted) error {
 		r.abandon(g.take)
 		return err
 	}
-	return cmp.Or(r.commit(ctx, src, g), err)
+	return cmp.Or(r.handOver(ctx, src, g), err)
+}
+
+// handOver commits a gathering, and makes it known.
+func (r *run) handOver(ctx context.Context, src Source, g *gathering) error {
+	if err := r.commit(ctx, src, g); err != nil {
+		return err
+	}
+	return r.tell(ctx)
 }
 
 // stock has files made for messages that will be kept whole, if they are many.

@@ -105,7 +105,7 @@ func TestBrokenConnectionsAreResumed(t *testing.T) {
 	p.cutAfter, p.cuts = 900, 1
 	b := newBench(t, p, func(task *Task) { task.After = Action{Move, "Archive"} })
 	r := b.run(t)
-	if r.Saved != 3 || r.Failed != 0 || p.opens < 2 || len(p.moved["Archive"]) != 3 {
+	if r.Looked != 3 || r.Total != 3 || r.Saved != 3 || r.Failed != 0 || p.opens < 2 || len(p.moved["Archive"]) != 3 {
 		t.Errorf("%+v, %d connections, %d moved", r, p.opens, len(p.moved["Archive"]))
 	}
 	if names := snapshot(t, b.task.Handover.Directory); len(names) != 7 { // 3 files, 3 manifests, the anchor
