@@ -213,7 +213,7 @@ func (r *run) create() func() (output, error) {
 func (r *run) limits(rules []Rule) extract.Limits {
 	const opened = 5
 	l := extract.Limits{Size: r.largest()}
-	if r.target != nil {
+	if r.target != nil || r.path.Has("body_text") {
 		l.Text = toldText
 	}
 	if slices.ContainsFunc(rules, func(rule Rule) bool { return len(rule.Match.Body) > 0 }) {

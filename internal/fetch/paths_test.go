@@ -18,12 +18,12 @@ import (
 func TestPathsOfARun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, newPost(message("1", "a.pdf", "one")), func(task *Task) {
-		task.Handover.Path = "{run_id}/{filename}"
+		task.Handover.Path = "{run_id}/{body_text:11}/{filename}"
 	})
 	run := b.run(t)
-	lists := glob(t, b.task.Handover.Directory, "*/*"+extract.ManifestSuffix)
-	if len(lists) != 1 || filepath.Base(filepath.Dir(lists[0])) != run.ID {
-		t.Fatalf("the manifest is %q, not in %s", lists, run.ID)
+	lists := glob(t, b.task.Handover.Directory, "*/*/*"+extract.ManifestSuffix)
+	if want := filepath.Join(run.ID, "Please find"); len(lists) != 1 || !strings.Contains(lists[0], want) {
+		t.Fatalf("the manifest is %q, not in %s", lists, want)
 	}
 	text, err := os.ReadFile(lists[0])
 	must(t, err)

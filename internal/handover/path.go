@@ -48,6 +48,11 @@ func ParsePath(text string) (PathTemplate, error) {
 	return PathTemplate{t: t, depth: strings.Count(text, "/") + 1}, nil
 }
 
+// Has reports whether a variable is in the template.
+func (p PathTemplate) Has(name string) bool {
+	return slices.ContainsFunc(p.t.pieces, func(piece piece) bool { return piece.name == name })
+}
+
 // Make fills the template in: a relative path with slashes, each segment a harmless name.
 func (p PathTemplate) Make(v Vars, safe SafeName) (string, error) {
 	var b strings.Builder
