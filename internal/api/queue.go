@@ -161,7 +161,7 @@ func (s *server) actOnAll(act relay.Action) func(context.Context, *actAllInput) 
 		if err != nil {
 			return nil, s.problem(ctx, err)
 		}
-		done, err := s.Operator.DoThese(ctx, "api:"+caller(ctx).Name, act, found.Messages)
+		done, err := s.Operator.DoThese(ctx, "api:"+caller(ctx).Name, act, in.State, found.Messages)
 		if err != nil {
 			return nil, s.problem(ctx, err)
 		}

@@ -118,7 +118,7 @@ func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, t
 			if f.After = m.ID; m.ID > last {
 				continue
 			}
-			if err := o.attempt(ctx, who, act, m.ID, &done); err != nil {
+			if err := o.attempt(ctx, who, act, f.State, m, &done); err != nil {
 				return done, err
 			}
 			if tell != nil {
@@ -129,19 +129,27 @@ func (o Operator) DoAll(ctx context.Context, who string, act Action, f Filter, t
 	return done, nil
 }
 
-// DoThese acts on messages that somebody has chosen.
-func (o Operator) DoThese(ctx context.Context, who string, act Action, chosen []Message) (done Done, err error) {
+// DoThese acts on messages that somebody has chosen, by a state or by none.
+func (o Operator) DoThese(ctx context.Context, who string, act Action, state State, chosen []Message) (done Done, err error) {
 	for _, m := range chosen {
-		if err := o.attempt(ctx, who, act, m.ID, &done); err != nil {
+		if err := o.attempt(ctx, who, act, state, m, &done); err != nil {
 			return done, err
 		}
 	}
 	return done, nil
 }
 
-// attempt acts on one of many, and counts it. A message that cannot be changed is passed over.
-func (o Operator) attempt(ctx context.Context, who string, act Action, id string, done *Done) error {
-	err := o.Do(ctx, who, act, id)
+// attempt acts on one of many, and counts it. A message that cannot be changed is passed
+// over. So is a simulated one when it was not asked for: a trial is not to be sent to
+// people because somebody tries all again that failed.
+func (o Operator) attempt(ctx context.Context, who string, act Action, state State, m Message, done *Done) error {
+	var err error
+	if act == Retry && m.State == Simulated && state != Simulated {
+		err = fault.New(fault.Conflict, "try messages again", "message %s was simulated", m.ID).
+			WithHint("choose it by its id or by the state %q to send it after all", Simulated)
+	} else {
+		err = o.Do(ctx, who, act, m.ID)
+	}
 	switch {
 	case err == nil:
 		done.Changed++

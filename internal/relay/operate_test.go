@@ -96,6 +96,33 @@ func TestBulkActionsGoOnAfterWhatCannotBeDone(t *testing.T) {
 	}
 }
 
+// Whoever tries all mail again does not mean what was sent to nobody on purpose.
+func TestWhatWasSimulatedIsNotSentUnasked(t *testing.T) {
+	t.Parallel()
+	o, s, _ := operated(t)
+	queued(t, o, 2)
+	now := time.Now().Add(time.Second)
+	claimed, err := s.ClaimMessages(t.Context(), relay.Claim{Holder: "node", Now: now, Until: now.Add(time.Minute), Most: 2, PerAccount: 2})
+	if err != nil || len(claimed) != 2 {
+		t.Fatalf("%d claimed, %v", len(claimed), err)
+	}
+	for i, state := range []relay.State{relay.Simulated, relay.Failed} {
+		claimed[i].State, claimed[i].Done = state, now
+		if err := s.FinishMessage(t.Context(), "node", claimed[i], relay.Spent{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		filter          relay.Filter
+		changed, passed int
+	}{{relay.Filter{}, 1, 1}, {relay.Filter{State: relay.Simulated}, 1, 0}} {
+		done, err := o.DoAll(t.Context(), "cli:root", relay.Retry, step.filter, nil)
+		if err != nil || done.Changed != step.changed || done.Skipped != step.passed {
+			t.Errorf("%+v: done %+v, %v", step.filter, done, err)
+		}
+	}
+}
+
 // Whoever deletes all there is has not seen what comes meanwhile.
 func TestBulkActionsLeaveWhatComesMeanwhile(t *testing.T) {
 	t.Parallel()
