@@ -142,7 +142,7 @@ type sendmailArgs struct {
 // whose value always follows at once.
 const (
 	withValue  = "BCFfrhLNOpRVX"
-	withSuffix = "bdeoq"
+	withSuffix = "Abdeoq"
 )
 
 func (c *cli) parseSendmail(argv []string) (p sendmailArgs, err error) {

@@ -24,6 +24,7 @@ func TestSendmailArguments(t *testing.T) {
 		{"-bm -B 8BITMIME -oem -odb -N never -R hdrs -V id -O X=y -em x", sendmailArgs{recipients: []string{"x"}}},
 		{"-FCronDaemon -i -B8BITMIME -oem root", sendmailArgs{name: "CronDaemon", dots: true, recipients: []string{"root"}}},
 		{"-bp", sendmailArgs{mode: 'p'}},
+		{"-Am -i -t", sendmailArgs{fromHeader: true, dots: true}},
 		{"-bs -i", sendmailArgs{mode: 's', dots: true}},
 		{"-bi -v", sendmailArgs{mode: 'i'}},
 		{"-i -- -t", sendmailArgs{dots: true, recipients: []string{"-t"}}},
