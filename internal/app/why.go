@@ -11,9 +11,10 @@ import (
 	"postern/internal/vault"
 )
 
-// SayWhy gives every message that waits the reason and, where it is known, the time, else
-// none, because there is no next try before somebody acts: its account is paused, it has been tried and backs off, a limit of its mailbox is used
-// up, or others are before it. It says which transport carries it next, too.
+// SayWhy gives every message that waits the reason and, where it is known, the time: its
+// account is paused, it has been tried and backs off, a limit of its mailbox is used up, or
+// others are before it. Where somebody must act first there is no next try, and no time. It
+// says which transport carries it next, too.
 func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 	paused, err := a.pauses(ctx, msgs)
 	if err != nil {
@@ -40,12 +41,10 @@ func (a *App) SayWhy(ctx context.Context, msgs []relay.Message) error {
 		case m.State == relay.Held:
 			m.Reason = "held by hand, until it is released"
 		case m.State != relay.Queued:
+		case stopped && pause.until.IsZero():
+			m.Reason, m.NotBefore = pause.reason, time.Time{}
 		case stopped:
-			if m.Reason = pause.reason; pause.until.IsZero() {
-				m.NotBefore = time.Time{}
-			} else {
-				m.NotBefore = later(m.NotBefore, pause.until)
-			}
+			m.Reason, m.NotBefore = pause.reason, later(m.NotBefore, pause.until)
 		case m.NotBefore.After(now) && m.Reason != "": // it backs off
 		case full:
 			m.Reason, m.NotBefore = "waits its turn: "+pace.Reason+" may go from this mailbox", later(m.NotBefore, pace.Until)

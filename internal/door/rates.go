@@ -9,15 +9,13 @@ import (
 // Rates keeps devices to their cap of messages a minute, on this node. All its doors
 // share one.
 type Rates struct {
-	now func() time.Time
-
 	mu   sync.Mutex
 	sent map[string][]time.Time // by device, within the last minute
 }
 
 // NewRates counts from nothing.
 func NewRates() *Rates {
-	return &Rates{now: time.Now, sent: map[string][]time.Time{}}
+	return &Rates{sent: map[string][]time.Time{}}
 }
 
 // over says how long a device must wait before its next message; 0 when it need not.
@@ -27,7 +25,7 @@ func (r *Rates) over(d Device) time.Duration {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.wait(d, r.now())
+	return r.wait(d, time.Now())
 }
 
 // wait is over, locked.
@@ -53,7 +51,7 @@ func (r *Rates) take(d Device) (back func(), wait time.Duration) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
+	now := time.Now()
 	if wait := r.wait(d, now); wait > 0 {
 		return nil, wait
 	}

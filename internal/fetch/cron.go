@@ -62,6 +62,9 @@ func (s Schedule) Next(last time.Time) time.Time {
 		return time.Time{} // it was checked when the task was saved
 	}
 	next := c.Next(last)
+	if s.Zone == "" {
+		return next
+	}
 	if left := s.leftOut(last); left.After(last) && left.Before(next) {
 		return left
 	}
@@ -82,14 +85,13 @@ func (s Schedule) leftOut(last time.Time) time.Time {
 	}
 	shown := clocks.Next(sameIn(time.UTC, last.In(zone)))
 	t := sameIn(zone, shown)
-	ahead := sameIn(time.UTC, t).Sub(shown)
-	if ahead < 0 { // of the two times that it may be, time.Date took the earlier
-		t = t.Add(-ahead)
+	switch ahead := sameIn(time.UTC, t).Sub(shown); {
+	case ahead > 0:
+		return t
+	case ahead < 0: // of the two times that it may be, time.Date took the earlier
+		return t.Add(-ahead)
 	}
-	if ahead == 0 {
-		return time.Time{}
-	}
-	return t
+	return time.Time{}
 }
 
 // sameIn is the time at which the clocks of another zone show what t shows.

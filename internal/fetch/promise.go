@@ -234,11 +234,11 @@ func (r *run) placeFile(ctx context.Context, p *parcel, i int) error {
 		if err != nil || became != nameTaken && became != wayTaken {
 			return err
 		}
-		if became == nameTaken && r.clash() == handover.ClashFail && f.Kind != List {
+		clash := became == nameTaken && f.Kind != List
+		if clash && r.clash() == handover.ClashFail {
 			return fault.New(fault.Conflict, "hand over", "%w: %s", errClash, f.Name)
 		}
-		dropped := became == nameTaken && r.clash() == handover.ClashSkip && f.Kind != List
-		if err := r.promiseAnew(ctx, p, i, dropped); err != nil || p.Files[i].Dropped {
+		if err := r.promiseAnew(ctx, p, i, clash && r.clash() == handover.ClashSkip); err != nil || p.Files[i].Dropped {
 			return err
 		}
 	}

@@ -212,7 +212,8 @@ type Store interface {
 	Messages(ctx context.Context, f Filter) ([]Message, error)
 	Counts(ctx context.Context) (map[State]int, error)
 	// RequeueMessage makes a queued or failed message due at once; its waiting
-	// recipients stay, refused ones wait again, as if nobody had been told of them. Conflict while it is being delivered, or held.
+	// recipients stay, refused ones wait again, as if nobody had been told of them. Conflict
+	// while it is being delivered, or held.
 	RequeueMessage(ctx context.Context, id string, now time.Time) error
 	DeleteMessage(ctx context.Context, id string) error // Conflict while being delivered
 	// HoldMessage keeps a queued message back, ReleaseMessage makes a held one due at
